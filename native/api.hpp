@@ -1,0 +1,89 @@
+// What the kernels take and give: plain structures, no Python. Every pointer is owned by the caller.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace boxmill {
+
+class Arena;
+
+struct NmsLimits {
+    float iou;        // suppress iff IoU > iou
+    int64_t max_nms;  // only this many best-scored candidates are considered
+    int64_t max_det;  // at most this many survivors
+};
+
+struct NmsRequest {
+    const float* boxes;   // (n, 4) x1, y1, x2, y2, contiguous
+    const float* scores;  // (n,)
+    const void* classes;  // (n,) int32, or int64 where wide_classes; null: one class
+    bool wide_classes;
+    int64_t n;
+    NmsLimits limits;
+};
+
+struct NmsReply {
+    const int32_t* kept;  // indices into the request, in score order, ties by lower index; lives in the arena
+    int64_t count;
+    int64_t nan;     // boxes dropped because a score or coordinate was NaN
+    bool truncated;  // a limit took something away
+    float cut;       // where truncated: the highest score lost, of the (max_nms+1)th candidate or (max_det+1)th survivor
+};
+
+enum class Head : int32_t { yolo, yolov5, yolox };
+
+struct HeadRequest {
+    const float* raw;  // one image: (4 + C, A) for yolo, (A, 5 + C) for yolov5 and yolox; contiguous
+    int64_t anchors;
+    int64_t classes;
+    Head head;
+    bool normalized;  // boxes are divided by the network's size
+    bool sigmoid;     // objectness and class scores are logits
+    int32_t network_height, network_width;
+    const int32_t* strides;  // yolox: in the order of the head's levels
+    int32_t stride_count;
+    float conf;                 // candidate iff score > conf
+    const uint8_t* wanted;      // (C,) nonzero: class is wanted; null: all
+    bool agnostic, multi_label;
+    NmsLimits limits;
+    const float* geometry;  // scale x, scale y, pad left, pad top, source width, source height; null: network pixels, unclipped
+};
+
+struct HeadReply {
+    const float* boxes;      // (count, 4), arena
+    const float* scores;     // (count,), arena
+    const int32_t* classes;  // (count,), arena
+    const int32_t* indices;  // (count,) anchors, arena
+    int64_t count;
+    int64_t nan;
+    bool truncated;
+    float cut;
+};
+
+struct LetterboxRequest {
+    const uint8_t* source;  // (source_height, source_width, 3) RGB; rows source_step bytes apart
+    int32_t source_height, source_width;
+    int64_t source_step;
+    float* target;  // (3, height, width), or (height, width, 3) where channels_last
+    int32_t height, width;
+    int32_t left, top, resized_height, resized_width;  // where the resized image lies in the target
+    bool channels_last;
+    bool bgr;  // the network's channel order
+    float scale;
+    float mean[3], std[3];  // in the network's channel order; value = (pixel * scale - mean) / std
+    float pad;              // border grey level, 0-255
+};
+
+// One table for each instruction set; dispatch.cpp chooses at import.
+struct Table {
+    const char* name;
+    NmsReply (*nms)(const NmsRequest&, Arena&);
+    HeadReply (*head)(const HeadRequest&, Arena&);
+    void (*letterbox)(const LetterboxRequest&, Arena&);
+};
+
+const Table* find_table(const char* name);  // null: unknown here, or this processor cannot run it
+const Table* best_table();
+const char* const* table_names();  // null-terminated: those this processor can run, best first
+
+}  // namespace boxmill

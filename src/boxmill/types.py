@@ -1,0 +1,152 @@
+"""The few types that every room shares: what a model takes, what an image becomes, what a run says of it.
+
+Arrays are numpy; each field's comment gives shape, dtype and unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "Batch",
+    "Detections",
+    "EncodedItem",
+    "Failure",
+    "Frame",
+    "Geometry",
+    "HeadSpec",
+    "InputSpec",
+    "ModelSpec",
+    "Outcome",
+]
+
+Float32 = npt.NDArray[np.float32]
+Int32 = npt.NDArray[np.int32]
+UInt8 = npt.NDArray[np.uint8]
+
+HeadType = Literal["yolo", "yolov5", "yolox"]
+Resize = Literal["letterbox", "letterbox_topleft", "stretch"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detections:
+    """The objects of one image, best first; equal scores are ordered by the lower candidate index."""
+
+    boxes: Float32  # (N, 4) x1, y1, x2, y2 in source pixels after EXIF rotation, clipped to the image
+    scores: Float32  # (N,) in [0, 1]
+    classes: Int32  # (N,)
+    indices: Int32  # (N,) the raw anchor that each came from
+    cut: float | None = None  # highest score lost to max_nms or max_det; None when nothing was
+    nan: int = 0  # candidates dropped because a score or a coordinate was NaN
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def truncated(self, conf: float) -> bool:
+        """Whether a limit took away objects that would be shown at the score threshold `conf`."""
+        return self.cut is not None and self.cut > conf
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One decoded image."""
+
+    key: str
+    pixels: UInt8  # (H, W, 3) RGB, EXIF rotation applied
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """How one source image lies in the network's input: network = source * scale + pad."""
+
+    scale: tuple[float, float]  # x, y: resized size / source size, each exactly a float32
+    pad: tuple[int, int]  # left, top: network pixels
+    network: tuple[int, int]  # height, width: network pixels
+    source: tuple[int, int]  # height, width: source pixels
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Images of one network shape, ready for a runtime."""
+
+    keys: tuple[str, ...]
+    tensor: Float32  # (B, 3, h, w) or (B, h, w, 3), as the model's layout says
+    geometries: tuple[Geometry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """What the network expects of an image: value = (pixel * scale - mean) / std."""
+
+    size: tuple[int, int] = (640, 640)  # height, width
+    layout: Literal["NCHW", "NHWC"] = "NCHW"
+    color: Literal["RGB", "BGR"] = "RGB"
+    scale: float = 1 / 255
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)  # in the order of `color`
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    resize: Resize = "letterbox"
+    pad: int = 114  # grey level of the border, 0-255
+    rounding: Literal["round", "floor"] = "round"  # of the resized size
+    dynamic: bool = False  # the network takes any height and width that are multiples of `stride`
+    stride: int = 32
+
+
+@dataclass(frozen=True, slots=True)
+class HeadSpec:
+    """How boxes are read from the network's raw output.
+
+    `yolo`: (4 + C, A), centre x, centre y, width, height, then C class scores an anchor.
+    `yolov5`: (A, 5 + C), the same with an objectness before the class scores.
+    `yolox`: (A, 5 + C) with the grid undecoded: centre = (o + cell) * stride, size = exp(o) * stride.
+    """
+
+    type: HeadType
+    boxes: Literal["pixels", "normalized"] = "pixels"  # normalized: divided by the network's width and height
+    activation: Literal["none", "sigmoid"] = "none"  # applied to objectness and class scores
+    outputs: tuple[str, ...] = ()  # names of the network's outputs; empty: the only one
+    strides: tuple[int, ...] = (8, 16, 32)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """Everything about a model except its weights."""
+
+    input: InputSpec
+    head: HeadSpec
+    names: tuple[str, ...]  # by class id
+    task: Literal["detect"] = "detect"
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedItem:
+    """One input that has not been read yet."""
+
+    index: int  # position in the sorted listing
+    key: str  # FORMATS: source-relative POSIX path
+    read: Callable[[], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an input has no result."""
+
+    key: str
+    stage: str  # read, decode, preprocess, model, postprocess
+    code: str  # short and stable, e.g. "truncated"
+    message: str  # one sentence for people
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """The one state in which an input ends."""
+
+    key: str
+    index: int
+    result: Detections | Failure
+    size: tuple[int, int] | None = None  # width, height after EXIF rotation; None when it was not decoded
+    times: dict[str, float] = field(default_factory=dict)  # milliseconds by stage
