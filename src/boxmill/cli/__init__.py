@@ -1,0 +1,52 @@
+"""The command line: one file for each command. The only code that prints."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from boxmill import __version__
+from boxmill.errors import BoxmillError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of `boxmill`; ends the process with one of the exit codes of FORMATS."""
+    if sys.platform == "win32":
+        sys.exit("boxmill runs on Linux and macOS; on Windows, install it inside WSL2")
+    sys.exit(run_command(sys.argv[1:] if arguments is None else list(arguments)))
+
+
+def run_command(arguments: list[str]) -> int:
+    """Runs one command line and returns its exit code."""
+    from cyclopts import App, CycloptsError
+
+    from boxmill.cli.run import run
+
+    app = App(
+        name="boxmill",
+        help="Images in, boxes out: run a detector over many images, exactly, at the machine's speed.",
+        version=__version__,
+        result_action="return_value",
+    )
+    app.command(run)
+    try:
+        code = app(arguments, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        return _fail(f"{error} Try: boxmill {_command(arguments)}--help", 2)
+    except BoxmillError as error:
+        return _fail(str(error), error.exit_code)
+    return code if isinstance(code, int) else 0
+
+
+def _command(arguments: list[str]) -> str:
+    return "run " if arguments[:1] == ["run"] else ""
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"boxmill: {message}", file=sys.stderr)
+    return code

@@ -1,0 +1,8 @@
+"""Works a job off: the loop, its batches, its clock."""
+
+from __future__ import annotations
+
+from boxmill.engine.clock import STAGES, WAITS, TimeTable
+from boxmill.engine.pipeline import Items, Job, Progress, Run, Store
+
+__all__ = ["STAGES", "WAITS", "Items", "Job", "Progress", "Run", "Store", "TimeTable"]

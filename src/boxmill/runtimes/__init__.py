@@ -1,0 +1,7 @@
+"""What runs the network. Each adapter imports its library only when it is used."""
+
+from __future__ import annotations
+
+from boxmill.runtimes.base import Runtime
+
+__all__ = ["Runtime"]

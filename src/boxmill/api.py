@@ -1,0 +1,163 @@
+"""The Python door: from settings to a job that is ready to run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from boxmill import labels
+from boxmill.engine import Job
+from boxmill.errors import ModelError, UsageError
+from boxmill.models import Resolution, find_card, load_card, read_onnx, resolve
+from boxmill.post import Postprocessor
+from boxmill.runtimes import Runtime
+from boxmill.settings import RunSettings, available_cpus
+from boxmill.sources import Listing, list_source
+from boxmill.store import RunStore, create_run_directory
+from boxmill.types import ModelSpec
+
+__all__ = ["Prepared", "prepare"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A job and what is known about it before it runs."""
+
+    job: Job
+    listing: Listing
+    resolution: Resolution
+    store: RunStore
+    startup: Mapping[str, float]  # seconds: list, model, warm-up
+    description: Mapping[str, Any]  # run.json
+
+
+@dataclass(slots=True)
+class _Startup:
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        start = perf_counter()
+        yield
+        self.seconds[name] = perf_counter() - start
+
+
+def prepare(settings: RunSettings) -> Prepared:
+    """Lists the source, loads the model, proves once that network and head fit, and makes the run's directory.
+
+    Raises:
+        UsageError, SourceError, ModelError, OutputError: see `boxmill.errors`; nothing has been written then.
+    """
+    startup = _Startup()
+    with startup.step("list"):
+        listing = list_source(settings.source)
+    with startup.step("model"):
+        resolution = _resolve(settings)
+        workers = min(settings.engine.workers or available_cpus(), len(listing))
+        batch = settings.engine.batch or 1
+        if resolution.max_batch is not None and batch > resolution.max_batch:
+            raise UsageError(f"--batch {batch}: this network takes at most {resolution.max_batch} images at a time")
+        runtime = _RUNTIMES[settings.engine.runtime](settings, resolution, workers, batch)
+    postprocessor = _postprocessor(settings, resolution.spec)
+    with startup.step("warm-up"):
+        _prove(runtime, postprocessor)
+    directory = create_run_directory(settings.output.project, settings.output.name or listing.name)
+    store = RunStore(directory, resolution.spec.names)
+    job = Job(
+        items=listing,
+        runtime=runtime,
+        postprocessor=postprocessor,
+        store=store,
+        rect=resolution.rect,
+        workers=workers,
+        batch=batch,
+    )
+    description = _describe(settings, resolution, job)
+    store.write_document("run.json", description)
+    return Prepared(job, listing, resolution, store, startup.seconds, description)
+
+
+def _resolve(settings: RunSettings) -> Resolution:
+    chosen = settings.model
+    weights = chosen.weights
+    if not weights.is_file():
+        raise ModelError(f"weights not found: {str(weights)!r}; expected an ONNX file")
+    card_path = chosen.card or find_card(weights)
+    card = None if card_path is None else load_card(card_path)
+    onnx = None if settings.engine.runtime == "fake" else read_onnx(weights)
+    given = None if chosen.labels is None else labels.load_labels(chosen.labels)
+    return resolve(weights, card, onnx, labels=given, imgsz=chosen.imgsz, rect=chosen.rect)
+
+
+def _postprocessor(settings: RunSettings, spec: ModelSpec) -> Postprocessor:
+    post = settings.post
+    classes = labels.parse_classes(post.classes, spec.names) if post.classes else None
+    return Postprocessor(
+        spec.head,
+        conf=post.conf,
+        iou=post.iou,
+        max_det=post.max_det,
+        max_nms=post.max_nms,
+        classes=classes,
+        agnostic=post.agnostic_nms,
+        multi_label=post.multi_label,
+    )
+
+
+def _prove(runtime: Runtime, postprocessor: Postprocessor) -> None:
+    """One grey image through network and head, so that a card that does not fit is noticed before the first photo."""
+    spec = runtime.spec.input
+    height, width = spec.size
+    shape = (1, 3, height, width) if spec.layout == "NCHW" else (1, height, width, 3)
+    raw = runtime.infer(np.full(shape, spec.pad * spec.scale, np.float32))
+    try:
+        postprocessor(raw, spec.size)
+    except UsageError as error:
+        raise ModelError(f"the network's output does not fit the head {runtime.spec.head.type!r}: {error}") from error
+
+
+def _openvino(settings: RunSettings, resolution: Resolution, workers: int, batch: int) -> Runtime:
+    from boxmill.runtimes.openvino import OpenVinoOptions, OpenVinoRuntime
+
+    options = OpenVinoOptions(settings.engine.precision, workers, resolution.rect, batch)
+    return OpenVinoRuntime(settings.model.weights, resolution.spec, options)
+
+
+def _fake(settings: RunSettings, resolution: Resolution, workers: int, batch: int) -> Runtime:
+    from boxmill.runtimes.fake import FakeRuntime
+
+    return FakeRuntime(resolution.spec)
+
+
+_RUNTIMES: Mapping[str, Callable[[RunSettings, Resolution, int, int], Runtime]] = {
+    "openvino": _openvino,
+    "fake": _fake,
+}
+
+
+def _describe(settings: RunSettings, resolution: Resolution, job: Job) -> dict[str, Any]:
+    """run.json: what was asked, what was concluded from where, and the versions that computed it."""
+    return {
+        "format": 1,
+        "source": settings.source,
+        "settings": {
+            "weights": str(settings.model.weights),
+            "labels": None if settings.model.labels is None else str(settings.model.labels),
+            **asdict(settings.post),
+            "runtime": job.runtime.name,
+            "precision": job.runtime.precision,
+            "rect": resolution.rect,
+            "workers": job.workers,
+            "batch": job.batch,
+        },
+        "concluded": [{"field": note.field, "value": note.value, "from": note.source} for note in resolution.notes],
+        "model": asdict(resolution.spec),
+        "versions": {name: version(name) for name in ("boxmill", "numpy", "opencv-python-headless", "openvino")},
+    }

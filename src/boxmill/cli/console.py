@@ -1,0 +1,136 @@
+"""What people see: settings before a run, progress during it, a table after it. All on stderr but for results."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from boxmill.api import Prepared
+from boxmill.engine import Progress
+from boxmill.store import pretty
+
+__all__ = ["Reporter"]
+
+_PLAIN_INTERVAL = 5.0  # seconds between progress lines where there is no terminal
+_LISTED_FAILURES = 10
+
+
+class Reporter:
+    """Prints for people on stderr and results on stdout; `quiet` leaves only results."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=quiet)
+
+    def note(self, text: str) -> None:
+        """One line."""
+        self._console.print(text, markup=False)
+
+    def settings(self, prepared: Prepared) -> None:
+        """The effective settings, and where each conclusion about the model came from."""
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        for note in prepared.resolution.notes:
+            table.add_row(note.field, str(note.value), f"[dim]{note.source}")
+        chosen, origin = prepared.description["settings"], prepared.job.runtime.name
+        table.add_row("runtime", f"{origin} {chosen['precision']}, {chosen['workers']} workers, batch {chosen['batch']}")
+        table.add_row("thresholds", f"conf {chosen['conf']:g}, iou {chosen['iou']:g}, max_det {chosen['max_det']}")
+        self._console.print(table)
+        for warning in prepared.resolution.warnings:
+            self.note(f"warning: {warning}")
+        skipped = prepared.listing.skipped
+        if skipped:
+            self.note("passed over: " + ", ".join(f"{count} {kind}" for kind, count in sorted(skipped.items())))
+        self.note(f"{len(prepared.listing)} images -> {prepared.store.directory}")
+
+    @contextmanager
+    def progress(self, total: int) -> Iterator[Callable[[Progress], None]]:
+        """Yields the engine's observer: a bar on a terminal, a line every few seconds elsewhere."""
+        if self._quiet:
+            yield lambda progress: None
+        elif self._console.is_terminal:
+            with _bar(self._console) as bar:
+                task = bar.add_task("", total=total, speed="")
+                yield lambda p: bar.update(task, completed=p.done, speed=_speed(p))
+        else:
+            yield _PlainLines(self).observe
+
+    def summary(self, summary: Mapping[str, Any], directory: Path) -> None:
+        """Counts, failures, and where the time went."""
+        self._console.print(_time_table(summary))
+        failed = summary["failed"]
+        self.note(
+            f"{summary['processed']} ok ({summary['objects']} objects, {summary['empty']} images without), "
+            f"{failed['count']} failed, of {summary['total_images']}; "
+            f"{summary['images_per_s']:.1f} images/s, {summary['wall']:.1f} s, peak {summary['peak_memory'] / 2**20:.0f} MiB"
+        )
+        if summary["truncated"]:
+            self.note(f"{summary['truncated']} images reached a limit (--max-det, --max-nms): marked \"truncated\"")
+        if summary["nan_candidates"]:
+            self.note(f"{summary['nan_candidates']} candidate boxes were dropped because the network gave NaN")
+        for row in failed["first"][:_LISTED_FAILURES]:
+            self.note(f"failed: {row['image']}: {row['code']} ({row['stage']}): {row['message']}")
+        if failed["count"] > _LISTED_FAILURES:
+            self.note(f"… and {failed['count'] - _LISTED_FAILURES} more, in {directory / 'summary.json'}")
+
+    def result(self, directory: Path) -> None:
+        """The run's directory, for scripts, on stdout."""
+        if not self._quiet:
+            print(directory)
+
+    def json(self, summary: Mapping[str, Any]) -> None:
+        """The summary as one JSON document on stdout."""
+        sys.stdout.write(pretty(summary).decode())
+
+
+class _PlainLines:
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter, self._last = reporter, perf_counter()
+
+    def observe(self, progress: Progress) -> None:
+        if perf_counter() - self._last >= _PLAIN_INTERVAL:
+            self._last = perf_counter()
+            self._reporter.note(f"{progress.done}/{progress.total}  {_speed(progress)}{_remaining(progress)}")
+
+
+def _bar(console: Console) -> Bar:
+    return Bar(
+        BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"), TimeRemainingColumn(), console=console
+    )
+
+
+def _speed(progress: Progress) -> str:
+    failed = f", {progress.failed} failed" if progress.failed else ""
+    return f"{progress.done / max(progress.seconds, 1e-9):.1f} images/s{failed}"
+
+
+def _remaining(progress: Progress) -> str:
+    if progress.done == 0:
+        return ""
+    seconds = round((progress.total - progress.done) * progress.seconds / progress.done)
+    return f", {seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02} left"
+
+
+def _time_table(summary: Mapping[str, Any]) -> Table:
+    """Stages and waits of all workers; the rows add up to workers * wall."""
+    done = max(summary["processed"] + summary["failed"]["count"], 1)
+    whole = summary["workers"] * summary["wall"]
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("stage")
+    for heading in ("ms/image", "share"):
+        table.add_column(heading, justify="right")
+    rows = [
+        *summary["stages"].items(),
+        *((f"wait: {name}", spent) for name, spent in summary["waits"].items()),
+        ("unexplained", summary["unexplained"]),
+    ]
+    for name, seconds in rows:
+        table.add_row(name, f"{seconds / done * 1e3:.2f}", f"{seconds / whole:.1%}")
+    return table

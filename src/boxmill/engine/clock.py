@@ -1,0 +1,68 @@
+"""Where the time goes: every stage and every wait of every worker, measured where it happens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from time import perf_counter
+from types import TracebackType
+
+__all__ = ["STAGES", "WAITS", "Clock", "Lap", "TimeTable", "time_table"]
+
+STAGES = ("read", "decode", "preprocess", "model", "postprocess", "write")
+WAITS = ("next input", "last worker")  # for the shared feed; at the end, for workers that still have an image
+
+
+class Lap:
+    """Times one `with` block; `seconds` is there after it."""
+
+    __slots__ = ("_name", "_start", "_totals", "seconds")
+
+    def __init__(self, totals: dict[str, float], name: str) -> None:
+        self._totals, self._name = totals, name
+        self.seconds = 0.0
+
+    def __enter__(self) -> Lap:
+        self._start = perf_counter()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.seconds = perf_counter() - self._start
+        self._totals[self._name] += self.seconds
+
+
+@dataclass(slots=True)
+class Clock:
+    """One worker's totals in seconds; used by that worker's thread only."""
+
+    stages: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    waits: dict[str, float] = field(default_factory=lambda: dict.fromkeys(WAITS, 0.0))
+
+    def stage(self, name: str) -> Lap:
+        """Times work; one of STAGES."""
+        return Lap(self.stages, name)
+
+    def wait(self, name: str) -> Lap:
+        """Times idleness; one of WAITS."""
+        return Lap(self.waits, name)
+
+
+@dataclass(frozen=True, slots=True)
+class TimeTable:
+    """Seconds of all workers together. stages + waits + unexplained = workers * wall."""
+
+    workers: int
+    wall: float
+    cpu: float  # of the whole process, all its threads
+    stages: dict[str, float]
+    waits: dict[str, float]
+    unexplained: float  # the only figure that is a difference
+
+
+def time_table(clocks: Iterable[Clock], wall: float, cpu: float) -> TimeTable:
+    """Adds up the workers' clocks over a run of `wall` seconds that used `cpu` seconds of processor time."""
+    every = list(clocks)
+    stages = {name: sum(clock.stages[name] for clock in every) for name in STAGES}
+    waits = {name: sum(clock.waits[name] for clock in every) for name in WAITS}
+    unexplained = len(every) * wall - sum(stages.values()) - sum(waits.values())
+    return TimeTable(len(every), wall, cpu, stages, waits, unexplained)

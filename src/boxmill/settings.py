@@ -1,0 +1,134 @@
+"""Settings of a run: defaults, checks, and where each value came from. Frozen, one dataclass for each room."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from boxmill.errors import UsageError
+
+__all__ = ["EngineSettings", "ModelSettings", "OutputSettings", "PostSettings", "RunSettings", "available_cpus", "settings"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """Which network, and how its input and names are understood. None: concluded from the card and the weights."""
+
+    weights: Path
+    card: Path | None = None
+    labels: Path | None = None
+    lang: Literal["en", "zh"] | None = None
+    imgsz: tuple[int, int] | None = None  # height, width
+    rect: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PostSettings:
+    """Which boxes are results."""
+
+    conf: float = 0.25
+    iou: float = 0.45
+    max_det: int = 300
+    max_nms: int = 30_000
+    classes: tuple[str, ...] = ()  # ids or names; empty: all
+    agnostic_nms: bool = False
+    multi_label: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """What computes. None: chosen for this machine."""
+
+    runtime: Literal["openvino", "fake"] = "openvino"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    workers: int | None = None
+    batch: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSettings:
+    """Where results go. None: the run is named after its source."""
+
+    project: Path = Path("runs")
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """Everything that `boxmill run` can be told."""
+
+    source: str
+    model: ModelSettings
+    post: PostSettings = field(default_factory=PostSettings)
+    engine: EngineSettings = field(default_factory=EngineSettings)
+    output: OutputSettings = field(default_factory=OutputSettings)
+
+
+_ROOMS: Mapping[str, type] = {
+    "model": ModelSettings,
+    "post": PostSettings,
+    "engine": EngineSettings,
+    "output": OutputSettings,
+}
+
+
+def settings(source: str, flags: Mapping[str, Any]) -> RunSettings:
+    """Settings from flags; a flag that is None was not given and keeps its default.
+
+    Raises:
+        UsageError: a value is out of its range.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    if "imgsz" in given:
+        given["imgsz"] = _size(given["imgsz"])
+    rooms = {
+        room: kind(**{f.name: given[f.name] for f in fields(kind) if f.name in given}) for room, kind in _ROOMS.items()
+    }
+    chosen = RunSettings(source, **rooms)
+    _check(chosen)
+    return chosen
+
+
+def _size(values: list[int]) -> tuple[int, int]:
+    if len(values) not in (1, 2) or min(values) < 1:
+        raise UsageError(f"--imgsz: expected one size, or height and width, in pixels; got {' '.join(map(str, values))}")
+    return values[0], values[-1]
+
+
+def _check(chosen: RunSettings) -> None:
+    for flag, share in (("--conf", chosen.post.conf), ("--iou", chosen.post.iou)):
+        if not 0 <= share <= 1 or math.isnan(share):
+            raise UsageError(f"{flag}: expected a number from 0 to 1, got {share:g}")
+    counts = {
+        "--max-det": chosen.post.max_det,
+        "--max-nms": chosen.post.max_nms,
+        "--workers": chosen.engine.workers,
+        "--batch": chosen.engine.batch,
+    }
+    for flag, count in counts.items():
+        if count is not None and count < 1:
+            raise UsageError(f"{flag}: expected 1 or more, got {count}")
+    name = chosen.output.name
+    if name is not None and (name in ("", ".", "..") or "/" in name or "\0" in name):
+        raise UsageError(f"--name: expected the name of one folder, got {name!r}; its place is set by --project")
+
+
+def available_cpus() -> int:
+    """Processors that this process may use: its affinity, and its control group's quota where there is one."""
+    if not hasattr(os, "sched_getaffinity"):
+        return os.cpu_count() or 1
+    count = len(os.sched_getaffinity(0))
+    quota = _cgroup_quota()
+    return count if quota is None else max(1, min(count, quota))
+
+
+def _cgroup_quota() -> int | None:
+    try:
+        allowed, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        return None if allowed == "max" else math.ceil(int(allowed) / int(period))
+    except (OSError, ValueError):
+        return None

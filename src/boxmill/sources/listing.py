@@ -1,0 +1,199 @@
+"""What a run works on: the sorted inputs of a file, a folder, a glob or a list file."""
+
+from __future__ import annotations
+
+import glob as globbing
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from boxmill.errors import SourceError
+from boxmill.sources.keys import external_key, folder_names
+from boxmill.types import EncodedItem
+
+__all__ = ["IMAGE_SUFFIXES", "Listing", "list_source"]
+
+# Taken from a folder. The formats after .bmp cannot be decoded yet: they end as failed, so that nobody misses them.
+IMAGE_SUFFIXES = frozenset(
+    b".jpg .jpeg .jpe .jfif .png .webp .bmp .dib .tif .tiff .gif .heic .heif .avif .jp2 .ppm .pgm".split()
+)
+_LIST_SUFFIXES = (b".txt", b".lst")
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The inputs of one source, sorted by key."""
+
+    name: str  # the source's base name: default name of the run
+    root: bytes  # absolute folder that keys are relative to
+    keys: list[str]
+    paths: dict[str, bytes] = field(default_factory=dict)  # where the key is not simply the path below root
+    skipped: Counter[str] = field(default_factory=Counter)  # entries passed over, by suffix or reason
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def path(self, key: str) -> bytes:
+        """Absolute path of an input."""
+        relative = self.paths.get(key)
+        return os.path.join(self.root, relative if relative is not None else key.encode())
+
+    def item(self, index: int) -> EncodedItem:
+        """One input; nothing is opened before its `read` is called."""
+        key = self.keys[index]
+        return EncodedItem(index, key, lambda: _read(self.path(key)))
+
+    def __iter__(self) -> Iterator[EncodedItem]:
+        return (self.item(index) for index in range(len(self.keys)))
+
+
+def list_source(source: str | os.PathLike[str]) -> Listing:
+    """Lists the inputs of a source without opening any image.
+
+    Args:
+        source: an image file, a folder (searched recursively; symbolic links are not followed), a glob pattern
+            (quoted; `**` is recursive), or a list file (.txt or .lst, UTF-8, a path a line, relative to the list's folder).
+
+    Raises:
+        SourceError: the source does not exist, cannot be listed, or holds no image.
+    """
+    path = os.fsencode(source)
+    if os.path.isdir(path):
+        listing = _folder(path)
+    elif os.path.isfile(path):
+        listing = _list_file(path) if path.lower().endswith(_LIST_SUFFIXES) else _files(path, [path], _base_name(path))
+    elif globbing.has_magic(path):
+        listing = _glob(path)
+    else:
+        raise SourceError(f"source not found: {os.fsdecode(path)!r}; expected an image, a folder, a glob or a list file")
+    if not listing.keys:
+        raise SourceError(_nothing_found(os.fsdecode(path), listing.skipped))
+    return listing
+
+
+def _nothing_found(source: str, skipped: Counter[str]) -> str:
+    seen = ", ".join(f"{count} {kind}" for kind, count in skipped.most_common(5))
+    kinds = " ".join(sorted(suffix.decode() for suffix in IMAGE_SUFFIXES))
+    return f"no images found in {source!r} (looked for {kinds}; " + (f"passed over {seen})" if seen else "it is empty)")
+
+
+def _base_name(path: bytes) -> str:
+    return Path(os.fsdecode(os.path.abspath(path))).name or "root"
+
+
+def _suffix(name: bytes) -> bytes:
+    return os.path.splitext(name)[1].lower()
+
+
+def _folder(root: bytes) -> Listing:
+    if not os.access(root, os.R_OK | os.X_OK):
+        raise SourceError(f"cannot list {os.fsdecode(root)!r}: permission denied")
+    listing = Listing(_base_name(root), os.path.abspath(root), [])
+    pending: list[tuple[bytes, str]] = [(b"", "")]  # path below root, key prefix
+    while pending:
+        below, prefix = pending.pop()
+        children = _children(os.path.join(root, below), listing.skipped)
+        for name, key in folder_names(children).items():
+            path = os.path.join(below, name)
+            if children[name]:
+                pending.append((path, f"{prefix}{key}/"))
+            else:
+                _add(listing, f"{prefix}{key}", path)
+    listing.keys.sort()
+    return listing
+
+
+def _children(folder: bytes, skipped: Counter[str]) -> dict[bytes, bool]:
+    """Sub-folders (True) and image files (False) of one folder; the rest is counted."""
+    children: dict[bytes, bool] = {}
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith(b"."):
+                    skipped["hidden"] += 1
+                elif entry.is_symlink():
+                    skipped["symbolic link"] += 1
+                elif entry.is_dir(follow_symlinks=False):
+                    children[entry.name] = True
+                elif _suffix(entry.name) in IMAGE_SUFFIXES and entry.is_file(follow_symlinks=False):
+                    children[entry.name] = False
+                else:
+                    skipped[os.fsdecode(_suffix(entry.name)) or "without suffix"] += 1
+    except PermissionError:
+        skipped["unreadable folder"] += 1
+    return children
+
+
+def _add(listing: Listing, key: str, path: bytes) -> None:
+    listing.keys.append(key)
+    if key.encode() != path:
+        listing.paths[key] = path
+
+
+def _glob(pattern: bytes) -> Listing:
+    fixed = []
+    for component in os.path.dirname(pattern).split(b"/"):
+        if globbing.has_magic(component):
+            break
+        fixed.append(component)
+    base = b"/".join(fixed) or (b"/" if pattern.startswith(b"/") else b".")
+    matches = [path for path in globbing.glob(pattern, recursive=True) if os.path.isfile(path)]
+    return _files(os.path.join(base, b"x"), matches, _base_name(base))
+
+
+def _list_file(path: bytes) -> Listing:
+    try:
+        text = Path(os.fsdecode(path)).read_bytes()
+    except OSError as error:
+        raise SourceError(f"cannot read the list file {os.fsdecode(path)!r}: {error.strerror}") from error
+    lines = [line.strip() for line in text.removeprefix(b"\xef\xbb\xbf").splitlines()]
+    folder = os.path.dirname(os.path.abspath(path))
+    return _files(path, [os.path.join(folder, line) for line in lines if line], Path(_base_name(path)).stem)
+
+
+def _files(anchor: bytes, paths: Iterable[bytes], name: str) -> Listing:
+    """Inputs named one by one; those below the anchor's folder keep their relative path as key."""
+    root = os.path.dirname(os.path.abspath(anchor))
+    listing = Listing(name, root, [])
+    inside: dict[bytes, dict[bytes, bool]] = {}  # folder below root -> its entries
+    seen: set[bytes] = set()
+    for path in paths:
+        absolute = os.path.normpath(os.path.abspath(path))
+        if absolute in seen:
+            listing.skipped["listed twice"] += 1
+        elif absolute.startswith(root.rstrip(b"/") + b"/"):
+            _note(inside, os.path.relpath(absolute, root))
+        else:
+            _add(listing, external_key(absolute), absolute)
+        seen.add(absolute)
+    _add_inside(listing, inside)
+    listing.keys.sort()
+    return listing
+
+
+def _note(inside: dict[bytes, dict[bytes, bool]], relative: bytes) -> None:
+    folder, name = os.path.split(relative)
+    inside.setdefault(folder, {})[name] = False
+    while folder:
+        parent, name = os.path.split(folder)
+        inside.setdefault(parent, {})[name] = True
+        folder = parent
+
+
+def _add_inside(listing: Listing, inside: dict[bytes, dict[bytes, bool]]) -> None:
+    pending = [(b"", "")] if inside else []
+    while pending:
+        below, prefix = pending.pop()
+        for name, key in folder_names(inside[below]).items():
+            path = os.path.join(below, name)
+            if inside[below][name]:
+                pending.append((path, f"{prefix}{key}/"))
+            else:
+                _add(listing, f"{prefix}{key}", path)
+
+
+def _read(path: bytes) -> bytes:
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123  (a bytes path may not be valid text)
+        return file.read()

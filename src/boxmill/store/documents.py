@@ -1,0 +1,41 @@
+"""The JSON documents of a run: one for each image and the summary (FORMATS, "Per-image JSON")."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from boxmill.types import Detections, Failure, Outcome
+
+__all__ = ["image_document", "pretty"]
+
+
+def image_document(outcome: Outcome, names: Sequence[str]) -> dict[str, Any]:
+    """One image's result: confidence with 6 decimals, bbox in source pixels with 2, width and height after rotation."""
+    width, height = outcome.size if outcome.size is not None else (None, None)
+    document: dict[str, Any] = {"image": outcome.key, "width": width, "height": height}
+    if isinstance(outcome.result, Failure):
+        failure = outcome.result
+        document["failure"] = {"stage": failure.stage, "code": failure.code, "message": failure.message}
+        return document
+    document["truncated"] = outcome.result.cut is not None
+    document["objects"] = _objects(outcome.result, names)
+    return document
+
+
+def _objects(detections: Detections, names: Sequence[str]) -> list[dict[str, Any]]:
+    # rounded in float64: a float32 rounded to 2 decimals would print as 12.339999
+    boxes = np.round(detections.boxes.astype(np.float64), 2).tolist()
+    scores = np.round(detections.scores.astype(np.float64), 6).tolist()
+    return [
+        {"label": names[class_id], "class_id": class_id, "confidence": score, "bbox": box}
+        for class_id, score, box in zip(detections.classes.tolist(), scores, boxes, strict=True)
+    ]
+
+
+def pretty(document: object) -> bytes:
+    """UTF-8 JSON, indented by 2, characters beyond ASCII as they are, with a final newline."""
+    return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"

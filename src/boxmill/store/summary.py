@@ -1,0 +1,80 @@
+"""What a run amounts to, counted while outcomes arrive."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from boxmill.types import Failure, Outcome
+
+__all__ = ["Tally"]
+
+MAX_LISTED_FAILURES = 1000
+MAX_LISTED_RESULTS = 10_000
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts over outcomes; memory stays bounded however many there are."""
+
+    processed: int = 0
+    failed: int = 0
+    empty: int = 0
+    truncated: int = 0
+    objects: int = 0
+    nan: int = 0
+    by_class: Counter[int] = field(default_factory=Counter)
+    by_code: Counter[str] = field(default_factory=Counter)
+    failures: list[tuple[int, Failure]] = field(default_factory=list)  # the first ones, with their index
+    results: list[tuple[int, dict[str, Any]]] = field(default_factory=list)  # image documents, dropped when too many
+    results_dropped: bool = False
+
+    def add(self, outcome: Outcome, document: dict[str, Any]) -> None:
+        """Counts one outcome; `document` is its per-image JSON."""
+        if isinstance(outcome.result, Failure):
+            self._add_failure(outcome.index, outcome.result)
+        else:
+            self.processed += 1
+            self.objects += len(outcome.result)
+            self.empty += len(outcome.result) == 0
+            self.truncated += outcome.result.cut is not None
+            self.nan += outcome.result.nan
+            self.by_class.update(outcome.result.classes.tolist())
+        self._keep(outcome.index, document)
+
+    def _add_failure(self, index: int, failure: Failure) -> None:
+        self.failed += 1
+        self.by_code[failure.code] += 1
+        if len(self.failures) < MAX_LISTED_FAILURES:
+            self.failures.append((index, failure))
+
+    def _keep(self, index: int, document: dict[str, Any]) -> None:
+        if len(self.results) == MAX_LISTED_RESULTS:
+            self.results_dropped = True
+            self.results.clear()
+        if not self.results_dropped:
+            self.results.append((index, document))
+
+    def document(self, names: Sequence[str]) -> dict[str, Any]:
+        """The counted part of summary.json, in the order of the listing."""
+        failures = [failure for _, failure in sorted(self.failures, key=lambda pair: pair[0])]
+        part: dict[str, Any] = {
+            "processed": self.processed,
+            "failed": {
+                "count": self.failed,
+                "by_code": dict(sorted(self.by_code.items())),
+                "first": [
+                    {"image": f.key, "stage": f.stage, "code": f.code, "message": f.message} for f in failures
+                ],
+            },
+            "empty": self.empty,
+            "truncated": self.truncated,
+            "objects": self.objects,
+            "nan_candidates": self.nan,
+            "classes": {names[class_id]: count for class_id, count in sorted(self.by_class.items())},
+        }
+        if not self.results_dropped:
+            part["results"] = [document for _, document in sorted(self.results, key=lambda pair: pair[0])]
+        return part

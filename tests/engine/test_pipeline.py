@@ -1,0 +1,165 @@
+"""The loop around a deterministic runtime: complete, batch-invariant, and stopped by nothing but its store."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from boxmill.engine import Job, Run
+from boxmill.errors import OutputError
+from boxmill.post import Postprocessor
+from boxmill.runtimes.fake import FakeRuntime
+from boxmill.types import Detections, EncodedItem, Failure, Float32, HeadSpec, InputSpec, ModelSpec, Outcome
+
+SPEC = ModelSpec(InputSpec(size=(96, 96), dynamic=True), HeadSpec("yolo"), ("cat", "dog", "cow"))
+
+
+class Memory:
+    """A store that remembers."""
+
+    def __init__(self) -> None:
+        self.outcomes: dict[str, Outcome] = {}
+        self.lock = threading.Lock()
+
+    def add(self, outcome: Outcome) -> None:
+        with self.lock:
+            assert outcome.key not in self.outcomes, "an input ended twice"
+            self.outcomes[outcome.key] = outcome
+
+
+class Inputs(list[EncodedItem]):
+    def item(self, index: int) -> EncodedItem:
+        return self[index]
+
+
+def inputs(files: Sequence[tuple[str, Callable[[], bytes]]]) -> Inputs:
+    return Inputs(EncodedItem(index, key, read) for index, (key, read) in enumerate(files))
+
+
+def png(seed: int) -> bytes:
+    rng = np.random.default_rng(seed)
+    height, width = ((60, 80), (80, 60), (64, 64), (40, 200))[seed % 4]
+    return cv2.imencode(".png", rng.integers(0, 255, (height, width, 3), np.uint8))[1].tobytes()
+
+
+def photos(count: int) -> list[tuple[str, Callable[[], bytes]]]:
+    return [(f"{seed}.png", lambda data=png(seed): data) for seed in range(count)]
+
+
+def job(items: Inputs, **changes: object) -> Job:
+    base = Job(items, FakeRuntime(SPEC), Postprocessor(SPEC.head, conf=0.1), Memory(), rect=True)
+    return replace(base, **changes)
+
+
+def same(a: Outcome, b: Outcome) -> bool:
+    assert isinstance(a.result, Detections)
+    assert isinstance(b.result, Detections)
+    arrays = ("boxes", "scores", "classes", "indices")
+    return all(getattr(a.result, name).tobytes() == getattr(b.result, name).tobytes() for name in arrays)
+
+
+@pytest.mark.parametrize("rect", [True, False])
+@pytest.mark.parametrize(("workers", "batch"), [(1, 4), (2, 1), (2, 3), (4, 8)])
+def test_results_do_not_depend_on_neighbours_or_workers(workers: int, batch: int, rect: bool) -> None:
+    alone, together = Memory(), Memory()
+    for file in photos(13):
+        Run(job(inputs([file]), store=alone, rect=rect)).execute()
+    Run(job(inputs(photos(13)), store=together, rect=rect, workers=workers, batch=batch)).execute()
+    assert together.outcomes.keys() == alone.outcomes.keys()
+    assert sum(len(outcome.result) for outcome in alone.outcomes.values()) > 100
+    assert all(same(alone.outcomes[key], together.outcomes[key]) for key in alone.outcomes)
+
+
+def gone() -> bytes:
+    raise FileNotFoundError(2, "No such file or directory")
+
+
+def test_bad_inputs_become_failures_and_stop_nothing() -> None:
+    store = Memory()
+    files = [*photos(3), ("gone.jpg", gone), ("text.jpg", lambda: b"hello, this is no picture"), ("empty.jpg", bytes)]
+    Run(job(inputs(files), store=store, workers=2, batch=2)).execute()
+    failures = {key: o.result for key, o in store.outcomes.items() if isinstance(o.result, Failure)}
+    assert {key: (f.stage, f.code) for key, f in failures.items()} == {
+        "gone.jpg": ("read", "missing"),
+        "text.jpg": ("decode", "unsupported"),
+        "empty.jpg": ("decode", "empty"),
+    }
+    assert len(store.outcomes) == 6
+    assert all(store.outcomes[key].size is None for key in failures)
+    assert store.outcomes["0.png"].size == (80, 60)
+
+
+class Picky(FakeRuntime):
+    """Refuses tensors that hold one particular picture."""
+
+    def __init__(self, refused: Float32) -> None:
+        super().__init__(SPEC)
+        self.refused = refused
+
+    def infer(self, tensor: Float32) -> list[Float32]:
+        if any(np.array_equal(image, self.refused) for image in tensor):
+            raise RuntimeError("primitive descriptor failed")
+        return super().infer(tensor)
+
+
+def test_a_network_error_in_a_batch_is_pinned_on_the_image_that_causes_it() -> None:
+    class Recorder(FakeRuntime):
+        def infer(self, tensor: Float32) -> list[Float32]:
+            seen.append(tensor[0].copy())
+            return super().infer(tensor)
+
+    seen: list[Float32] = []
+    files = [(f"{i}.png", lambda data=png(4 * i): data) for i in range(6)]  # one shape: one batch
+    Run(job(inputs(files[2:3]), runtime=Recorder(SPEC))).execute()
+    store = Memory()
+    Run(job(inputs(files), store=store, runtime=Picky(seen[0]), batch=6)).execute()
+    failed = [key for key, outcome in store.outcomes.items() if isinstance(outcome.result, Failure)]
+    assert failed == ["2.png"]
+    assert store.outcomes["2.png"].result == Failure(
+        "2.png", "model", "error", "RuntimeError: primitive descriptor failed"
+    )
+
+
+def test_a_store_that_cannot_keep_results_stops_the_run() -> None:
+    class Full(Memory):
+        def add(self, outcome: Outcome) -> None:
+            if len(self.outcomes) == 2:
+                raise OutputError("disk full")
+            super().add(outcome)
+
+    store = Full()
+    with pytest.raises(OutputError, match="disk full"):
+        Run(job(inputs(photos(40)), store=store, workers=2)).execute()
+    assert len(store.outcomes) == 2
+
+
+def test_stop_finishes_what_is_under_way_and_takes_nothing_more() -> None:
+    class Stopper(Memory):
+        def add(self, outcome: Outcome) -> None:
+            super().add(outcome)
+            run.stop()
+
+    store = Stopper()
+    run = Run(job(inputs(photos(40)), store=store, workers=2, batch=2))
+    run.execute()
+    assert 2 <= len(store.outcomes) <= 4
+
+
+def test_time_table_adds_up_and_every_outcome_has_its_times() -> None:
+    store = Memory()
+    table = Run(job(inputs(photos(9)), store=store, workers=3)).execute()
+    accounted = sum(table.stages.values()) + sum(table.waits.values()) + table.unexplained
+    assert accounted == pytest.approx(3 * table.wall)
+    assert all(seconds > 0 for seconds in table.stages.values())
+    assert all({"read", "decode", "preprocess", "model", "postprocess"} <= o.times.keys() for o in store.outcomes.values())
+
+
+def test_progress_ends_complete() -> None:
+    seen = []
+    Run(job(inputs([*photos(5), ("gone", gone)]), workers=2)).execute(seen.append, interval=0.001)
+    assert (seen[-1].done, seen[-1].failed, seen[-1].total) == (6, 1, 6)
