@@ -4,6 +4,7 @@
 #include <nanobind/stl/string.h>
 
 #include <cstdlib>
+#include <cstring>
 
 #include "api.hpp"
 #include "arena.hpp"
@@ -35,6 +36,69 @@ const Table* choose() {
     return table;
 }
 
+// A C-contiguous, aligned view of any object with the buffer protocol; numpy arrays foremost. Much cheaper than a DLPack
+// exchange, which matters for a call of a few microseconds.
+class View {
+public:
+    explicit View(nb::handle source) {
+        held_ = PyObject_GetBuffer(source.ptr(), &buffer_, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT) == 0;
+        if (!held_) PyErr_Clear();
+    }
+    View(const View&) = delete;
+    View& operator=(const View&) = delete;
+    ~View() {
+        if (held_) PyBuffer_Release(&buffer_);
+    }
+    bool is(const char* formats, Py_ssize_t bytes, int dimensions) const {
+        return held_ && buffer_.itemsize == bytes && buffer_.ndim == dimensions && buffer_.format != nullptr &&
+               buffer_.format[0] != '\0' && buffer_.format[1] == '\0' && std::strchr(formats, buffer_.format[0]) != nullptr &&
+               reinterpret_cast<uintptr_t>(buffer_.buf) % static_cast<size_t>(bytes) == 0;
+    }
+    Py_ssize_t length(int dimension) const { return buffer_.shape[dimension]; }
+    const void* data() const { return buffer_.buf; }
+
+private:
+    Py_buffer buffer_{};
+    bool held_ = false;
+};
+
+// None where the arguments are not of the plain form (see _native.pyi): the Python side then converts them or says what is wrong.
+nb::object nms_call(nb::handle boxes, nb::handle scores, nb::handle classes, double iou, int64_t max_nms, int64_t max_det,
+                    bool want_cut) {
+    const View box(boxes), score(scores);
+    if (!box.is("f", 4, 2) || !score.is("f", 4, 1)) return nb::none();
+    const Py_ssize_t n = score.length(0);
+    if (box.length(0) != n || box.length(1) != 4 || n > INT32_MAX - 64) return nb::none();
+    if (!(iou >= 0 && iou <= 1) || max_nms < 0 || max_det < 0) return nb::none();
+    NmsRequest request{static_cast<const float*>(box.data()), static_cast<const float*>(score.data()), nullptr, false, n,
+                       {static_cast<float>(iou), max_nms, max_det, want_cut}};
+    const auto answer = [&request] {
+        Arena& arena = thread_arena();
+        NmsReply reply;
+        {
+            nb::gil_scoped_release unlocked;
+            arena.reset();
+            reply = chosen->nms(request, arena);
+        }
+        PyObject* kept = PyByteArray_FromStringAndSize(nullptr, reply.count * static_cast<Py_ssize_t>(sizeof(int64_t)));
+        if (kept == nullptr) throw nb::python_error();
+        char* out = PyByteArray_AS_STRING(kept);
+        for (int64_t i = 0; i < reply.count; ++i) {
+            const int64_t index = reply.kept[i];
+            std::memcpy(out + i * sizeof index, &index, sizeof index);
+        }
+        nb::object cut = reply.truncated ? nb::object(nb::float_(reply.cut)) : nb::none();
+        return nb::make_tuple(nb::steal(kept), reply.nan, cut);
+    };
+    if (classes.is_none()) return answer();
+    const View ids(classes);
+    const bool wide = ids.is("lq", 8, 1);
+    if ((!wide && !ids.is("il", 4, 1)) || ids.length(0) != n) return nb::none();
+    request.classes = ids.data();
+    request.wide_classes = wide;
+    return answer();
+}
+
 }  // namespace
 
 NB_MODULE(_native, module) {
@@ -45,4 +109,6 @@ NB_MODULE(_native, module) {
         for (const char* const* name = table_names(); *name != nullptr; ++name) names.append(*name);
         return names;
     }, "The instruction sets that this build and this processor can run, best first.");
+    module.def("nms", &nms_call, nb::arg("boxes"), nb::arg("scores"), nb::arg("classes").none(), nb::arg("iou"),
+               nb::arg("max_nms"), nb::arg("max_det"), nb::arg("want_cut"));
 }
