@@ -62,41 +62,61 @@ private:
     bool held_ = false;
 };
 
+// False where the object is not a number.
+bool read_threshold(nb::handle source, double& value) {
+    value = PyFloat_AsDouble(source.ptr());
+    if (PyErr_Occurred() == nullptr) return value >= 0 && value <= 1;
+    PyErr_Clear();
+    return false;
+}
+
+bool read_count(nb::handle source, int64_t& value) {
+    int overflow = 0;
+    value = PyLong_AsLongLongAndOverflow(source.ptr(), &overflow);
+    if (overflow > 0) value = INT64_MAX;
+    if (PyErr_Occurred() == nullptr) return overflow >= 0 && value >= 0;
+    PyErr_Clear();
+    return false;
+}
+
+nb::object nms_answer(const NmsRequest& request) {
+    Arena& arena = thread_arena();
+    NmsReply reply;
+    {
+        nb::gil_scoped_release unlocked;
+        arena.reset();
+        reply = chosen->nms(request, arena);
+    }
+    PyObject* kept = PyByteArray_FromStringAndSize(nullptr, reply.count * static_cast<Py_ssize_t>(sizeof(int64_t)));
+    if (kept == nullptr) throw nb::python_error();
+    char* out = PyByteArray_AS_STRING(kept);
+    for (int64_t i = 0; i < reply.count; ++i) {
+        const int64_t index = reply.kept[i];
+        std::memcpy(out + i * sizeof index, &index, sizeof index);
+    }
+    nb::object cut = reply.truncated ? nb::object(nb::float_(reply.cut)) : nb::none();
+    return nb::make_tuple(nb::steal(kept), reply.nan, cut);
+}
+
 // None where the arguments are not of the plain form (see _native.pyi): the Python side then converts them or says what is wrong.
-nb::object nms_call(nb::handle boxes, nb::handle scores, nb::handle classes, double iou, int64_t max_nms, int64_t max_det,
-                    bool want_cut) {
+nb::object nms_call(nb::handle boxes, nb::handle scores, nb::handle classes, nb::handle iou, nb::handle max_nms,
+                    nb::handle max_det, bool want_cut) {
     const View box(boxes), score(scores);
     if (!box.is("f", 4, 2) || !score.is("f", 4, 1)) return nb::none();
     const Py_ssize_t n = score.length(0);
-    if (box.length(0) != n || box.length(1) != 4 || n > INT32_MAX - 64) return nb::none();
-    if (!(iou >= 0 && iou <= 1) || max_nms < 0 || max_det < 0) return nb::none();
-    NmsRequest request{static_cast<const float*>(box.data()), static_cast<const float*>(score.data()), nullptr, false, n,
-                       {static_cast<float>(iou), max_nms, max_det, want_cut}};
-    const auto answer = [&request] {
-        Arena& arena = thread_arena();
-        NmsReply reply;
-        {
-            nb::gil_scoped_release unlocked;
-            arena.reset();
-            reply = chosen->nms(request, arena);
-        }
-        PyObject* kept = PyByteArray_FromStringAndSize(nullptr, reply.count * static_cast<Py_ssize_t>(sizeof(int64_t)));
-        if (kept == nullptr) throw nb::python_error();
-        char* out = PyByteArray_AS_STRING(kept);
-        for (int64_t i = 0; i < reply.count; ++i) {
-            const int64_t index = reply.kept[i];
-            std::memcpy(out + i * sizeof index, &index, sizeof index);
-        }
-        nb::object cut = reply.truncated ? nb::object(nb::float_(reply.cut)) : nb::none();
-        return nb::make_tuple(nb::steal(kept), reply.nan, cut);
-    };
-    if (classes.is_none()) return answer();
+    double threshold;
+    NmsRequest request{static_cast<const float*>(box.data()), static_cast<const float*>(score.data()), nullptr, false, n, {}};
+    request.limits.want_cut = want_cut;
+    if (box.length(0) != n || box.length(1) != 4 || n > INT32_MAX - 64 || !read_threshold(iou, threshold) ||
+        !read_count(max_nms, request.limits.max_nms) || !read_count(max_det, request.limits.max_det))
+        return nb::none();
+    request.limits.iou = static_cast<float>(threshold);
+    if (classes.is_none()) return nms_answer(request);
     const View ids(classes);
-    const bool wide = ids.is("lq", 8, 1);
-    if ((!wide && !ids.is("il", 4, 1)) || ids.length(0) != n) return nb::none();
+    request.wide_classes = ids.is("lq", sizeof(int64_t), 1);
+    if ((!request.wide_classes && !ids.is("il", sizeof(int32_t), 1)) || ids.length(0) != n) return nb::none();
     request.classes = ids.data();
-    request.wide_classes = wide;
-    return answer();
+    return nms_answer(request);
 }
 
 }  // namespace

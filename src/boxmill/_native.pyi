@@ -1,11 +1,14 @@
-from collections.abc import Buffer
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 def isa() -> str: ...
 def isas() -> list[str]: ...
 def nms(
-    boxes: Buffer,  # (n, 4) float32
-    scores: Buffer,  # (n,) float32
-    classes: Buffer | None,  # (n,) int32 or int64
+    boxes: npt.NDArray[np.float32],  # (n, 4) float32
+    scores: npt.NDArray[np.float32],  # (n,) float32
+    classes: npt.NDArray[Any] | None,  # (n,) int32 or int64
     iou: float,  # 0 to 1
     max_nms: int,  # 0 or more
     max_det: int,  # 0 or more

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,9 @@ def nms(
 ) -> npt.NDArray[np.int64]:
     """Greedy class-aware non-maximum suppression; exact, and identical on every machine.
 
-    Boxes are visited by score, best first, equal scores by the lower index. A box is dropped iff its IoU with a box that
-    was kept before it, of the same class, is greater than float32(iou); `boxmill.post.reference` defines the arithmetic.
-    A row with a NaN score or coordinate is dropped. Measured against other packages by `bench/nms.py`.
+    Boxes are visited by score, best first, equal scores by the lower index. A box is dropped iff its IoU with a box
+    that was kept before it, of the same class, is greater than float32(iou); `boxmill.post.reference` defines the
+    arithmetic. A row with a NaN score or coordinate is dropped. Measured against other packages by `bench/nms.py`.
 
     Args:
         boxes: (N, 4) float32 (or float16) x1, y1, x2, y2, in any unit.
@@ -64,7 +65,7 @@ def _plain(boxes: _Array, scores: _Array, classes: _Array | None) -> tuple[_Arra
 
 def _floats(name: str, values: _Array) -> _Array:
     values = np.asarray(values)
-    if values.dtype not in (np.float32, np.float16):
+    if values.dtype.newbyteorder("=") not in (np.float32, np.float16):
         raise UsageError(
             f"{name} must be float32 (or float16, which converts exactly), got {values.dtype}; "
             f"round it yourself: {name}.astype(numpy.float32)"
@@ -83,12 +84,12 @@ def _integers(classes: _Array) -> _Array:
 
 
 def _threshold(iou: float) -> float:
-    if not 0 <= iou <= 1:
-        raise UsageError(f"iou must be between 0 and 1, got {iou}")
+    if not isinstance(iou, Real) or not 0 <= iou <= 1:
+        raise UsageError(f"iou must be a number from 0 to 1, got {iou!r}")
     return iou
 
 
 def _count(max_det: int) -> int:
-    if max_det < 0:
-        raise UsageError(f"max_det must be 0 or more, or None for no limit, got {max_det}")
+    if not isinstance(max_det, Integral) or max_det < 0:
+        raise UsageError(f"max_det must be a whole number, 0 or more, or None for no limit, got {max_det!r}")
     return max_det

@@ -53,8 +53,8 @@ def nms(
 ) -> NmsResult:
     """Greedy class-aware non-maximum suppression of (N, 4) float32 xyxy boxes with (N,) float32 scores.
 
-    `classes` is (N,) of any integer dtype, or None: every box competes with every other. A box is suppressed by a better
-    one of its class iff their IoU > float32(iou). Only the best `max_nms` candidates are considered.
+    `classes` is (N,) of any integer dtype, or None: every box competes with every other. A box is suppressed by a
+    better one of its class iff their IoU > float32(iou). Only the best `max_nms` candidates are considered.
     """
     numbers = ~(np.isnan(boxes).any(axis=1) | np.isnan(scores))  # (N,)
     candidates = np.flatnonzero(numbers)
