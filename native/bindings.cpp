@@ -1,10 +1,12 @@
 // The only file that knows Python: checks shapes, releases the GIL, calls the table.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 
 #include <cstdlib>
 #include <cstring>
+#include <vector>
 
 #include "api.hpp"
 #include "arena.hpp"
@@ -119,6 +121,67 @@ nb::object nms_call(nb::handle boxes, nb::handle scores, nb::handle classes, nb:
     return nms_answer(request);
 }
 
+// One image's result as Python takes it: (boxes, scores, classes, anchors behind one another, count, cut, nan).
+struct Found {
+    std::string bytes;
+    int64_t count, nan;
+    bool truncated;
+    float cut;
+};
+
+Found copied(const HeadReply& reply) {
+    const size_t n = static_cast<size_t>(reply.count);
+    Found found{{}, reply.count, reply.nan, reply.truncated, reply.cut};
+    found.bytes.reserve(7 * sizeof(float) * n);
+    found.bytes.append(reinterpret_cast<const char*>(reply.boxes), 4 * sizeof(float) * n);
+    found.bytes.append(reinterpret_cast<const char*>(reply.scores), sizeof(float) * n);
+    found.bytes.append(reinterpret_cast<const char*>(reply.classes), sizeof(int32_t) * n);
+    found.bytes.append(reinterpret_cast<const char*>(reply.indices), sizeof(int32_t) * n);
+    return found;
+}
+
+// None where `raw`, `wanted` or `geometry` is not of the plain form (see _native.pyi); other arguments are checked by the caller.
+nb::object postprocess_call(nb::handle raw, int head, bool normalized, bool sigmoid, nb::tuple strides,
+                            std::pair<int32_t, int32_t> network, double conf, double iou, int64_t max_det, int64_t max_nms,
+                            nb::handle wanted, bool agnostic, bool multi_label, nb::handle geometry) {
+    const View heads(raw), chosen_classes(wanted), places(geometry);
+    if (!heads.is("f", 4, 3)) return nb::none();
+    const Py_ssize_t images = heads.length(0), rows = heads.length(1), columns = heads.length(2);
+    const bool by_class = static_cast<Head>(head) == Head::yolo;
+    const int64_t anchors = by_class ? columns : rows, classes = by_class ? rows - 4 : columns - 5;
+    if (classes < 1 || anchors > INT32_MAX - 64 || classes > INT32_MAX - 64) return nb::none();
+    if (!wanted.is_none() && !(chosen_classes.is("B", 1, 1) && chosen_classes.length(0) == classes)) return nb::none();
+    if (!geometry.is_none() && !(places.is("f", 4, 2) && places.length(0) == images && places.length(1) == 6)) return nb::none();
+    std::vector<int32_t> steps;
+    for (nb::handle stride : strides) steps.push_back(nb::cast<int32_t>(stride));
+    HeadRequest request{static_cast<const float*>(heads.data()), anchors, classes, static_cast<Head>(head), normalized, sigmoid,
+                        network.first, network.second, steps.data(), static_cast<int32_t>(steps.size()),
+                        static_cast<float>(conf) + 0.0f,  // -0 becomes 0
+                        wanted.is_none() ? nullptr : static_cast<const uint8_t*>(chosen_classes.data()), agnostic, multi_label,
+                        {static_cast<float>(iou), max_nms, max_det, true},
+                        geometry.is_none() ? nullptr : static_cast<const float*>(places.data())};
+    std::vector<Found> found;
+    {
+        nb::gil_scoped_release unlocked;
+        found.reserve(static_cast<size_t>(images));
+        for (Py_ssize_t i = 0; i < images; ++i) {
+            Arena& arena = thread_arena();
+            arena.reset();
+            found.push_back(copied(chosen->head(request, arena)));
+            request.raw += rows * columns;
+            if (request.geometry != nullptr) request.geometry += 6;
+        }
+    }
+    nb::list answer;
+    for (const Found& one : found) {
+        PyObject* bytes = PyByteArray_FromStringAndSize(one.bytes.data(), static_cast<Py_ssize_t>(one.bytes.size()));
+        if (bytes == nullptr) throw nb::python_error();
+        nb::object cut = one.truncated ? nb::object(nb::float_(one.cut)) : nb::none();
+        answer.append(nb::make_tuple(nb::steal(bytes), one.count, cut, one.nan));
+    }
+    return answer;
+}
+
 }  // namespace
 
 NB_MODULE(_native, module) {
@@ -131,4 +194,7 @@ NB_MODULE(_native, module) {
     }, "The instruction sets that this build and this processor can run, best first.");
     module.def("nms", &nms_call, nb::arg("boxes"), nb::arg("scores"), nb::arg("classes").none(), nb::arg("iou"),
                nb::arg("max_nms"), nb::arg("max_det"), nb::arg("want_cut"));
+    module.def("postprocess", &postprocess_call, nb::arg("raw"), nb::arg("head"), nb::arg("normalized"), nb::arg("sigmoid"),
+               nb::arg("strides"), nb::arg("network"), nb::arg("conf"), nb::arg("iou"), nb::arg("max_det"), nb::arg("max_nms"),
+               nb::arg("wanted").none(), nb::arg("agnostic"), nb::arg("multi_label"), nb::arg("geometry").none());
 }

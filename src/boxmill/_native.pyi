@@ -18,3 +18,24 @@ def nms(
 
     None: an argument is not native-endian, C-contiguous, aligned, of the shape and type above, or within its range.
     """
+
+def postprocess(
+    raw: Buffer,  # (images, rows, columns) float32
+    head: int,  # 0 yolo, 1 yolov5, 2 yolox
+    normalized: bool,
+    sigmoid: bool,
+    strides: tuple[int, ...],  # yolox: the anchors of all levels together are exactly those of the head
+    network: tuple[int, int],  # height, width
+    conf: float,  # 0 to 1
+    iou: float,  # 0 to 1
+    max_det: int,  # 1 or more
+    max_nms: int,  # 1 or more
+    wanted: Buffer | None,  # (classes,) uint8, nonzero: wanted
+    agnostic: bool,
+    multi_label: bool,
+    geometry: Buffer | None,  # (images, 6) float32: scale x, y; pad left, top; source width, height
+) -> list[tuple[bytearray, int, float | None, int]] | None:
+    """For each image its boxes (n, 4), scores (n,), classes (n,) and anchors (n,) behind one another; n; cut; nan.
+
+    None: a buffer is not native-endian, C-contiguous, aligned and of the shape and type above.
+    """

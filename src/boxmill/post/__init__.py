@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from boxmill.post.nms import nms
+from boxmill.post.postprocess import Postprocessor
 
-__all__ = ["nms"]
+__all__ = ["Postprocessor", "nms"]
