@@ -33,8 +33,8 @@ class Postprocessor:
         iou: NMS drops a box whose IoU with a better one is greater than this, 0 to 1.
         max_det: at most this many objects an image; `Detections.cut` tells when it took some away.
         max_nms: only this many best candidates an image enter NMS; `cut` tells here too.
-        classes: wanted class ids; None: all. In the usual mode the best class of an anchor is found among all classes and
-            then kept only if it is wanted.
+        classes: wanted class ids; None: all. In the usual mode the best class of an anchor is found among all classes
+            and then kept only if it is wanted.
         agnostic: NMS between boxes of different classes as well.
         multi_label: every (anchor, class) pair above `conf` is a candidate, as in validation; otherwise only the best
             class of each anchor, as in prediction.
@@ -53,6 +53,7 @@ class Postprocessor:
     multi_label: bool = False
 
     def __post_init__(self) -> None:
+        """Refuse options that are out of range."""
         for name in ("conf", "iou"):
             value = getattr(self, name)
             if not 0 <= value <= 1:
@@ -125,9 +126,7 @@ def _as_batch(raw: _Array | Sequence[_Array]) -> Float32:
     """(B, P, Q) float32, contiguous and aligned."""
     if isinstance(raw, list | tuple):
         if len(raw) != 1:
-            raise UsageError(
-                f"expected one raw head, got {len(raw)} arrays; name the right one in the card's head.outputs"
-            )
+            raise UsageError(f"expected one raw head, got {len(raw)} arrays; name the right one in head.outputs")
         raw = raw[0]
     if not isinstance(raw, np.ndarray):
         raise UsageError(f"the raw head must be a numpy array, got {type(raw).__name__}; convert it with numpy.asarray")

@@ -216,7 +216,8 @@ def to_source(boxes: Float32, geometry: Geometry) -> Float32:
     scale = np.array(geometry.scale * 2, np.float32)  # (4,)
     pad = np.array(geometry.pad * 2, np.float32)
     limit = np.array([geometry.source[1], geometry.source[0]] * 2, np.float32)
-    places = (boxes - pad) / scale
+    with np.errstate(all="ignore"):
+        places = (boxes - pad) / scale
     places = np.where(places > 0, places, np.float32(0))
     return np.where(places < limit, places, limit)
 
@@ -228,9 +229,9 @@ def postprocess(
 
     1. Heads with an objectness: only anchors whose objectness is > float32(conf) are considered; one that is NaN is
        dropped and counted in `nan`.
-    2. Candidates have a score > float32(conf), where score = objectness * class score: the best class of each anchor, or
-       every wanted class with `multi_label`. NaN scores are dropped and counted, and so are candidates of which a box
-       coordinate is NaN, raw or decoded.
+    2. Candidates have a score > float32(conf), where score = objectness * class score: the best class of each anchor,
+       or every wanted class with `multi_label`. NaN scores are dropped and counted, and so are candidates of which a
+       box coordinate is NaN, raw or decoded.
     3. NMS in network pixels, unclipped, by class unless `agnostic`; equal scores go to the lower (anchor, class).
     4. Boxes to source pixels and clipped, where `geometry` is given.
     """
@@ -241,8 +242,7 @@ def postprocess(
     nan = found.nan + (0 if decoded.objectness is None else int(np.count_nonzero(np.isnan(decoded.objectness))))
     boxes = decoded.boxes[found.anchors]  # (n, 4)
     classes = None if options.agnostic else found.classes
-    limits = {"iou": options.iou, "max_nms": options.max_nms, "max_det": options.max_det}
-    result = nms(boxes, found.scores, classes, **limits)
+    result = nms(boxes, found.scores, classes, iou=options.iou, max_nms=options.max_nms, max_det=options.max_det)
     boxes = boxes[result.kept]
     return Detections(
         boxes=boxes if geometry is None else to_source(boxes, geometry),
