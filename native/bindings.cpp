@@ -1,9 +1,12 @@
 // The only file that knows Python: checks shapes, releases the GIL, calls the table.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 
 #include <cstdlib>
+#include <cstring>
+#include <vector>
 
 #include "api.hpp"
 #include "arena.hpp"
@@ -35,6 +38,150 @@ const Table* choose() {
     return table;
 }
 
+// A C-contiguous, aligned view of any object with the buffer protocol; numpy arrays foremost. Much cheaper than a DLPack
+// exchange, which matters for a call of a few microseconds.
+class View {
+public:
+    explicit View(nb::handle source) {
+        held_ = PyObject_GetBuffer(source.ptr(), &buffer_, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT) == 0;
+        if (!held_) PyErr_Clear();
+    }
+    View(const View&) = delete;
+    View& operator=(const View&) = delete;
+    ~View() {
+        if (held_) PyBuffer_Release(&buffer_);
+    }
+    bool is(const char* formats, Py_ssize_t bytes, int dimensions) const {
+        return held_ && buffer_.itemsize == bytes && buffer_.ndim == dimensions && buffer_.format != nullptr &&
+               buffer_.format[0] != '\0' && buffer_.format[1] == '\0' && std::strchr(formats, buffer_.format[0]) != nullptr &&
+               reinterpret_cast<uintptr_t>(buffer_.buf) % static_cast<size_t>(bytes) == 0;
+    }
+    Py_ssize_t length(int dimension) const { return buffer_.shape[dimension]; }
+    const void* data() const { return buffer_.buf; }
+
+private:
+    Py_buffer buffer_{};
+    bool held_ = false;
+};
+
+// False where the object is not a number.
+bool read_threshold(nb::handle source, double& value) {
+    value = PyFloat_AsDouble(source.ptr());
+    if (PyErr_Occurred() == nullptr) return value >= 0 && value <= 1;
+    PyErr_Clear();
+    return false;
+}
+
+bool read_count(nb::handle source, int64_t& value) {
+    int overflow = 0;
+    value = PyLong_AsLongLongAndOverflow(source.ptr(), &overflow);
+    if (overflow > 0) value = INT64_MAX;
+    if (PyErr_Occurred() == nullptr) return overflow >= 0 && value >= 0;
+    PyErr_Clear();
+    return false;
+}
+
+nb::object nms_answer(const NmsRequest& request) {
+    Arena& arena = thread_arena();
+    NmsReply reply;
+    {
+        nb::gil_scoped_release unlocked;
+        arena.reset();
+        reply = chosen->nms(request, arena);
+    }
+    PyObject* kept = PyByteArray_FromStringAndSize(nullptr, reply.count * static_cast<Py_ssize_t>(sizeof(int64_t)));
+    if (kept == nullptr) throw nb::python_error();
+    char* out = PyByteArray_AS_STRING(kept);
+    for (int64_t i = 0; i < reply.count; ++i) {
+        const int64_t index = reply.kept[i];
+        std::memcpy(out + i * sizeof index, &index, sizeof index);
+    }
+    nb::object cut = reply.truncated ? nb::object(nb::float_(reply.cut)) : nb::none();
+    return nb::make_tuple(nb::steal(kept), reply.nan, cut);
+}
+
+// None where the arguments are not of the plain form (see _native.pyi): the Python side then converts them or says what is wrong.
+nb::object nms_call(nb::handle boxes, nb::handle scores, nb::handle classes, nb::handle iou, nb::handle max_nms,
+                    nb::handle max_det, bool want_cut) {
+    const View box(boxes), score(scores);
+    if (!box.is("f", 4, 2) || !score.is("f", 4, 1)) return nb::none();
+    const Py_ssize_t n = score.length(0);
+    double threshold;
+    NmsRequest request{static_cast<const float*>(box.data()), static_cast<const float*>(score.data()), nullptr, false, n, {}};
+    request.limits.want_cut = want_cut;
+    if (box.length(0) != n || box.length(1) != 4 || n > INT32_MAX - 64 || !read_threshold(iou, threshold) ||
+        !read_count(max_nms, request.limits.max_nms) || !read_count(max_det, request.limits.max_det))
+        return nb::none();
+    request.limits.iou = static_cast<float>(threshold);
+    if (classes.is_none()) return nms_answer(request);
+    const View ids(classes);
+    request.wide_classes = ids.is("lq", sizeof(int64_t), 1);
+    if ((!request.wide_classes && !ids.is("il", sizeof(int32_t), 1)) || ids.length(0) != n) return nb::none();
+    request.classes = ids.data();
+    return nms_answer(request);
+}
+
+// One image's result as Python takes it: (boxes, scores, classes, anchors behind one another, count, cut, nan).
+struct Found {
+    std::string bytes;
+    int64_t count, nan;
+    bool truncated;
+    float cut;
+};
+
+Found copied(const HeadReply& reply) {
+    const size_t n = static_cast<size_t>(reply.count);
+    Found found{{}, reply.count, reply.nan, reply.truncated, reply.cut};
+    found.bytes.reserve(7 * sizeof(float) * n);
+    found.bytes.append(reinterpret_cast<const char*>(reply.boxes), 4 * sizeof(float) * n);
+    found.bytes.append(reinterpret_cast<const char*>(reply.scores), sizeof(float) * n);
+    found.bytes.append(reinterpret_cast<const char*>(reply.classes), sizeof(int32_t) * n);
+    found.bytes.append(reinterpret_cast<const char*>(reply.indices), sizeof(int32_t) * n);
+    return found;
+}
+
+// None where `raw`, `wanted` or `geometry` is not of the plain form (see _native.pyi); other arguments are checked by the caller.
+nb::object postprocess_call(nb::handle raw, int head, bool normalized, bool sigmoid, nb::tuple strides,
+                            std::pair<int32_t, int32_t> network, double conf, double iou, int64_t max_det, int64_t max_nms,
+                            nb::handle wanted, bool agnostic, bool multi_label, nb::handle geometry) {
+    const View heads(raw), chosen_classes(wanted), places(geometry);
+    if (!heads.is("f", 4, 3)) return nb::none();
+    const Py_ssize_t images = heads.length(0), rows = heads.length(1), columns = heads.length(2);
+    const bool by_class = static_cast<Head>(head) == Head::yolo;
+    const int64_t anchors = by_class ? columns : rows, classes = by_class ? rows - 4 : columns - 5;
+    if (classes < 1 || anchors > INT32_MAX - 64 || classes > INT32_MAX - 64) return nb::none();
+    if (!wanted.is_none() && !(chosen_classes.is("B", 1, 1) && chosen_classes.length(0) == classes)) return nb::none();
+    if (!geometry.is_none() && !(places.is("f", 4, 2) && places.length(0) == images && places.length(1) == 6)) return nb::none();
+    std::vector<int32_t> steps;
+    for (nb::handle stride : strides) steps.push_back(nb::cast<int32_t>(stride));
+    HeadRequest request{static_cast<const float*>(heads.data()), anchors, classes, static_cast<Head>(head), normalized, sigmoid,
+                        network.first, network.second, steps.data(), static_cast<int32_t>(steps.size()),
+                        static_cast<float>(conf) + 0.0f,  // -0 becomes 0
+                        wanted.is_none() ? nullptr : static_cast<const uint8_t*>(chosen_classes.data()), agnostic, multi_label,
+                        {static_cast<float>(iou), max_nms, max_det, true},
+                        geometry.is_none() ? nullptr : static_cast<const float*>(places.data())};
+    std::vector<Found> found;
+    {
+        nb::gil_scoped_release unlocked;
+        found.reserve(static_cast<size_t>(images));
+        for (Py_ssize_t i = 0; i < images; ++i) {
+            Arena& arena = thread_arena();
+            arena.reset();
+            found.push_back(copied(chosen->head(request, arena)));
+            request.raw += rows * columns;
+            if (request.geometry != nullptr) request.geometry += 6;
+        }
+    }
+    nb::list answer;
+    for (const Found& one : found) {
+        PyObject* bytes = PyByteArray_FromStringAndSize(one.bytes.data(), static_cast<Py_ssize_t>(one.bytes.size()));
+        if (bytes == nullptr) throw nb::python_error();
+        nb::object cut = one.truncated ? nb::object(nb::float_(one.cut)) : nb::none();
+        answer.append(nb::make_tuple(nb::steal(bytes), one.count, cut, one.nan));
+    }
+    return answer;
+}
+
 }  // namespace
 
 NB_MODULE(_native, module) {
@@ -45,4 +192,9 @@ NB_MODULE(_native, module) {
         for (const char* const* name = table_names(); *name != nullptr; ++name) names.append(*name);
         return names;
     }, "The instruction sets that this build and this processor can run, best first.");
+    module.def("nms", &nms_call, nb::arg("boxes"), nb::arg("scores"), nb::arg("classes").none(), nb::arg("iou"),
+               nb::arg("max_nms"), nb::arg("max_det"), nb::arg("want_cut"));
+    module.def("postprocess", &postprocess_call, nb::arg("raw"), nb::arg("head"), nb::arg("normalized"), nb::arg("sigmoid"),
+               nb::arg("strides"), nb::arg("network"), nb::arg("conf"), nb::arg("iou"), nb::arg("max_det"), nb::arg("max_nms"),
+               nb::arg("wanted").none(), nb::arg("agnostic"), nb::arg("multi_label"), nb::arg("geometry").none());
 }

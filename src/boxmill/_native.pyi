@@ -1,0 +1,41 @@
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+def isa() -> str: ...
+def isas() -> list[str]: ...
+def nms(
+    boxes: npt.NDArray[np.float32],  # (n, 4) float32
+    scores: npt.NDArray[np.float32],  # (n,) float32
+    classes: npt.NDArray[Any] | None,  # (n,) int32 or int64
+    iou: float,  # 0 to 1
+    max_nms: int,  # 0 or more
+    max_det: int,  # 0 or more
+    want_cut: bool,  # whether the third value of the answer is filled
+) -> tuple[bytearray, int, float | None] | None:
+    """Kept indices as native int64s, NaN rows, highest score lost to a limit.
+
+    None: an argument is not native-endian, C-contiguous, aligned, of the shape and type above, or within its range.
+    """
+
+def postprocess(
+    raw: Buffer,  # (images, rows, columns) float32
+    head: int,  # 0 yolo, 1 yolov5, 2 yolox
+    normalized: bool,
+    sigmoid: bool,
+    strides: tuple[int, ...],  # yolox: the anchors of all levels together are exactly those of the head
+    network: tuple[int, int],  # height, width
+    conf: float,  # 0 to 1
+    iou: float,  # 0 to 1
+    max_det: int,  # 1 or more
+    max_nms: int,  # 1 or more
+    wanted: Buffer | None,  # (classes,) uint8, nonzero: wanted
+    agnostic: bool,
+    multi_label: bool,
+    geometry: Buffer | None,  # (images, 6) float32: scale x, y; pad left, top; source width, height
+) -> list[tuple[bytearray, int, float | None, int]] | None:
+    """For each image its boxes (n, 4), scores (n,), classes (n,) and anchors (n,) behind one another; n; cut; nan.
+
+    None: a buffer is not native-endian, C-contiguous, aligned and of the shape and type above.
+    """
