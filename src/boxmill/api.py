@@ -61,10 +61,7 @@ def prepare(settings: RunSettings) -> Prepared:
     with startup.step("model"):
         resolution = _resolve(settings)
         workers = min(settings.engine.workers or available_cpus(), len(listing))
-        batch = settings.engine.batch or 1
-        if resolution.max_batch is not None and batch > resolution.max_batch:
-            raise UsageError(f"--batch {batch}: this network takes at most {resolution.max_batch} images at a time")
-        runtime = _RUNTIMES[settings.engine.runtime](settings, resolution, workers, batch)
+        runtime = _RUNTIMES[settings.engine.runtime](settings, resolution, workers)
     postprocessor = _postprocessor(settings, resolution.spec)
     with startup.step("warm-up"):
         _prove(runtime, postprocessor)
@@ -77,7 +74,6 @@ def prepare(settings: RunSettings) -> Prepared:
         store=store,
         rect=resolution.rect,
         workers=workers,
-        batch=batch,
     )
     description = _describe(settings, resolution, job)
     store.write_document("run.json", description)
@@ -123,20 +119,20 @@ def _prove(runtime: Runtime, postprocessor: Postprocessor) -> None:
         raise ModelError(f"the network's output does not fit the head {runtime.spec.head.type!r}: {error}") from error
 
 
-def _openvino(settings: RunSettings, resolution: Resolution, workers: int, batch: int) -> Runtime:
+def _openvino(settings: RunSettings, resolution: Resolution, workers: int) -> Runtime:
     from boxmill.runtimes.openvino import OpenVinoOptions, OpenVinoRuntime
 
-    options = OpenVinoOptions(settings.engine.precision, workers, resolution.rect, batch)
+    options = OpenVinoOptions(settings.engine.precision, streams=workers, rect=resolution.rect)
     return OpenVinoRuntime(settings.model.weights, resolution.spec, options)
 
 
-def _fake(settings: RunSettings, resolution: Resolution, workers: int, batch: int) -> Runtime:
+def _fake(settings: RunSettings, resolution: Resolution, workers: int) -> Runtime:
     from boxmill.runtimes.fake import FakeRuntime
 
     return FakeRuntime(resolution.spec)
 
 
-_RUNTIMES: Mapping[str, Callable[[RunSettings, Resolution, int, int], Runtime]] = {
+_RUNTIMES: Mapping[str, Callable[[RunSettings, Resolution, int], Runtime]] = {
     "openvino": _openvino,
     "fake": _fake,
 }
@@ -155,7 +151,6 @@ def _describe(settings: RunSettings, resolution: Resolution, job: Job) -> dict[s
             "precision": job.runtime.precision,
             "rect": resolution.rect,
             "workers": job.workers,
-            "batch": job.batch,
         },
         "concluded": [{"field": note.field, "value": note.value, "from": note.source} for note in resolution.notes],
         "model": asdict(resolution.spec),

@@ -46,7 +46,6 @@ class EngineSettings:
     runtime: Literal["openvino", "fake"] = "openvino"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     workers: int | None = None
-    batch: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +106,6 @@ def _check(chosen: RunSettings) -> None:
         "--max-det": chosen.post.max_det,
         "--max-nms": chosen.post.max_nms,
         "--workers": chosen.engine.workers,
-        "--batch": chosen.engine.batch,
     }
     for flag, count in counts.items():
         if count is not None and count < 1:

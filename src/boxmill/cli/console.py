@@ -40,7 +40,7 @@ class Reporter:
         for note in prepared.resolution.notes:
             table.add_row(note.field, str(note.value), f"[dim]{note.source}")
         chosen, origin = prepared.description["settings"], prepared.job.runtime.name
-        table.add_row("runtime", f"{origin} {chosen['precision']}, {chosen['workers']} workers, batch {chosen['batch']}")
+        table.add_row("runtime", f"{origin} {chosen['precision']}, {chosen['workers']} workers")
         table.add_row("thresholds", f"conf {chosen['conf']:g}, iou {chosen['iou']:g}, max_det {chosen['max_det']}")
         self._console.print(table)
         for warning in prepared.resolution.warnings:

@@ -38,7 +38,6 @@ def run(
     classes: Annotated[list[str] | None, Many] = None,
     agnostic_nms: Annotated[bool | None, Plain] = None,
     multi_label: Annotated[bool | None, Plain] = None,
-    batch: int | Literal["auto"] | None = None,
     workers: int | Literal["auto"] | None = None,
     precision: Literal["auto", "fp32", "bf16"] | None = None,
     runtime: Literal["openvino", "fake"] | None = None,
@@ -91,8 +90,6 @@ def run(
         Suppress across classes too.
     multi_label
         An anchor may yield several classes, as in validation.
-    batch
-        Images that go through the network together. Default: auto, which is 1 on a CPU, where more does not help.
     workers
         Images under way at the same time. Default: auto, one for each available core.
     precision
@@ -109,8 +106,9 @@ def run(
         Print nothing but errors.
     """
     flags = {key: value for key, value in locals().items() if key not in ("source", "json", "quiet")}
-    chosen = settings(source, {key: None if value == "auto" and key in ("batch", "workers") else value
-                               for key, value in flags.items()})
+    if workers == "auto":
+        flags["workers"] = None
+    chosen = settings(source, flags)
     return _run(chosen, Reporter(quiet=quiet), as_json=json)
 
 

