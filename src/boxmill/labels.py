@@ -1,0 +1,159 @@
+"""Names of classes: read from files, in English or Chinese, and chosen on the command line."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import reprlib
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from boxmill.coco80 import COCO80_EN, COCO80_ZH
+from boxmill.errors import ModelError, UsageError
+from boxmill.textfile import parse_yaml, read_text
+
+__all__ = ["COCO80_EN", "COCO80_ZH", "Language", "label_names", "load_labels", "parse_classes", "translate"]
+
+Language = Literal["en", "zh"]
+
+_LIMIT = 4 << 20  # bytes of a label file; 20,000 names take about 300 kB
+_COCO80: dict[Language, tuple[str, ...]] = {"en": COCO80_EN, "zh": COCO80_ZH}
+
+
+def load_labels(path: Path) -> tuple[str, ...]:
+    """The names by class id in a label file.
+
+    `.json` holds {"0": "人"} or a list; `.yaml` and `.yml` hold a list, {0: name}, or YOLO's data file with `names`;
+    anything else is plain text with one name a line. All are UTF-8, with or without a byte order mark.
+
+    Raises:
+        ModelError: the file cannot be read or is not UTF-8, an id is missing or repeated, a name is empty or not text.
+    """
+    path = Path(path)
+    text = read_text(path, _LIMIT)
+    suffix = path.suffix.lower()
+    if suffix == ".json":
+        return _names(_parse_json(text, path), path)
+    if suffix in (".yaml", ".yml"):
+        return _names(parse_yaml(text, path), path)
+    return _names_in_lines(text, path)
+
+
+def label_names(reference: tuple[str, ...] | Path | Literal["coco80"] | None) -> tuple[str, ...] | None:
+    """What a model card's `labels` stands for: the names themselves, a label file, or the built-in list `coco80`.
+
+    Raises:
+        ModelError: see load_labels.
+    """
+    if isinstance(reference, Path):
+        return load_labels(reference)
+    return COCO80_EN if reference == "coco80" else reference
+
+
+def translate(names: tuple[str, ...], lang: Language) -> tuple[str, ...] | None:
+    """The same classes named in `lang` when `names` are exactly COCO's 80 in either language; None otherwise."""
+    return _COCO80[lang] if names in _COCO80.values() else None
+
+
+def parse_classes(wanted: Sequence[str], names: tuple[str, ...]) -> tuple[int, ...]:
+    """The class ids that `wanted` asks for, ascending, each once.
+
+    A whole number is an id, even where a class is named by a number. Anything else is a name, compared first exactly
+    and then without regard to case; for COCO's 80 classes both English and Chinese are understood. A name that several
+    classes carry stands for all of them.
+
+    Raises:
+        UsageError: an id is out of range, or no class has the name.
+    """
+    languages = tuple(_COCO80.values()) if names in _COCO80.values() else (names,)
+    chosen: set[int] = set()
+    for text in (text.strip() for text in wanted):
+        if re.fullmatch(r"[+-]?\d+", text):
+            chosen.add(_class_id(text, names))
+        else:
+            chosen.update(_class_ids(text, languages))
+    return tuple(sorted(chosen))
+
+
+def _class_id(text: str, names: tuple[str, ...]) -> int:
+    # Ids have few digits; int() refuses texts of more than 4300 with a message of its own.
+    if len(text) > 9 or not 0 <= int(text) < len(names):
+        raise UsageError(f"class id {text[:20]}: the model has {len(names)} classes, expected 0 to {len(names) - 1}")
+    return int(text)
+
+
+def _class_ids(text: str, languages: tuple[tuple[str, ...], ...]) -> set[int]:
+    every = [(name, index) for names in languages for index, name in enumerate(names)]
+    found = {index for name, index in every if name == text}
+    found = found or {index for name, index in every if name.casefold() == text.casefold()}
+    if not found:
+        by_folded = {name.casefold(): name for name, _ in every}
+        near = difflib.get_close_matches(text.casefold(), by_folded, n=1, cutoff=0.0)
+        raise UsageError(f"class {text!r}: the model has no class of that name; the nearest is {by_folded[near[0]]!r}")
+    return found
+
+
+def _parse_json(text: str, path: Path) -> Any:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        mapping = dict(pairs)
+        if len(mapping) < len(pairs):
+            twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+            raise ValueError(f"key {twice[:40]!r} appears twice")
+        return mapping
+
+    try:
+        return json.loads(text, object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:  # ValueError: JSONDecodeError, a key twice, a number of 5,000 digits
+        raise ModelError(f"{path}: not valid JSON: {error}") from error
+
+
+def _names_in_lines(text: str, path: Path) -> tuple[str, ...]:
+    lines = [line.strip() for line in text.rstrip().split("\n")]
+    for number, line in enumerate(lines, 1):
+        if not line:
+            what = "the file has no names" if len(lines) == 1 else f"line {number} is empty"
+            raise ModelError(f"{path}: {what}; expected one name a line, for class 0, 1, 2, …")
+    return tuple(lines)
+
+
+def _names(value: Any, path: Path) -> tuple[str, ...]:
+    """Names from parsed JSON or YAML: a list, a mapping of ids, or either of them under `names`."""
+    if isinstance(value, dict) and "names" in value:
+        value = value["names"]
+    if isinstance(value, dict):
+        value = _in_order(value, path)
+    if not isinstance(value, list):
+        raise ModelError(f"{path}: expected a list of names or a mapping of ids to names, got {_kind(value)}")
+    if not value:
+        raise ModelError(f"{path}: expected at least one name, the list is empty")
+    for index, name in enumerate(value):
+        if not isinstance(name, str):
+            raise ModelError(f"{path}: class {index}: expected a name, got {_kind(name)}; write it in quotes")
+        if not name.strip():
+            raise ModelError(f"{path}: class {index}: expected a name, got an empty text")
+    return tuple(name.strip() for name in value)
+
+
+def _in_order(by_id: dict[Any, Any], path: Path) -> list[Any]:
+    ordered: dict[int, Any] = {}
+    for key, name in by_id.items():
+        if isinstance(key, bool) or not re.fullmatch(r"\d{1,9}", str(key)):
+            raise ModelError(f"{path}: expected class ids 0, 1, 2, … as keys, got {str(key)[:40]!r}")
+        if int(key) in ordered:
+            raise ModelError(f"{path}: id {int(key)} appears twice; expected every id once")
+        ordered[int(key)] = name
+    for index in range(len(ordered)):
+        if index not in ordered:
+            raise ModelError(f"{path}: id {index} is missing; expected the ids 0 to {len(ordered) - 1} without gaps")
+    return [ordered[index] for index in range(len(ordered))]
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, (dict, list)):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    return f"{reprlib.repr(value)} ({type(value).__name__})"

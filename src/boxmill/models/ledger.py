@@ -1,0 +1,73 @@
+"""Where each conclusion about a model came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+__all__ = ["Ledger", "Note", "Source", "table"]
+
+Source = Literal["flag", "card", "metadata", "shapes", "default", "guess"]
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One conclusion: the field of the model card, its value as text, and what said so."""
+
+    field: str  # e.g. "input.size"
+    value: str
+    source: Source
+    why: str = ""  # where the source alone does not explain it
+
+
+class Ledger:
+    """Collects notes, warnings, and the questions that only the user can answer."""
+
+    def __init__(self) -> None:
+        self.notes: list[Note] = []
+        self.warnings: list[str] = []
+        self.questions: dict[str, str] = {}  # field -> what to confirm
+
+    def first(self, field: str, *offers: tuple[Source, _T | None]) -> _T | None:
+        """The value of the first source that has one, noted; None when none has."""
+        for source, value in offers:
+            if value is not None:
+                self.note(field, value, source)
+                return value
+        return None
+
+    def first_or(self, field: str, last: tuple[Source, _T], *offers: tuple[Source, _T | None]) -> _T:
+        """The value of the first source that has one, else that of `last`; noted."""
+        value = self.first(field, *offers)
+        if value is None:
+            self.note(field, last[1], last[0])
+            return last[1]
+        return value
+
+    def note(self, field: str, value: object, source: Source, why: str = "") -> None:
+        """Write down a conclusion."""
+        self.notes.append(Note(field, shown(value), source, why))
+
+    def guess(self, field: str, value: _T, question: str) -> _T:
+        """Take a value for the card that the user is asked to confirm; nothing runs with it."""
+        self.questions[field] = question
+        self.note(field, value, "guess")
+        return value
+
+
+def shown(value: object) -> str:
+    """A value as a model card writes it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        return f"[{', '.join(shown(part) for part in value)}]"
+    return str(value)
+
+
+def table(notes: tuple[Note, ...]) -> str:
+    """The notes as lines of aligned columns: field, value, source."""
+    rows = [(note.field, note.value, f"{note.source}: {note.why}" if note.why else note.source) for note in notes]
+    widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
+    return "\n".join(f"{field:<{widths[0]}}  {value:<{widths[1]}}  {source}" for field, value, source in rows)

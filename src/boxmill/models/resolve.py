@@ -1,0 +1,241 @@
+"""From the ONNX file, the model card and the flags to one ModelSpec, saying where each value came from.
+
+A flag wins over the card, the card over the exporter's metadata, metadata over shapes, shapes over defaults. What
+cannot be known (colour order, scale, how images are fitted, the unit of boxes) is never assumed: without a card or an
+exporter's metadata it ends in an error that holds a card to confirm.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from boxmill.models.card import Card
+from boxmill.models.case import Case, open_case
+from boxmill.models.conventions import head_spec, input_spec
+from boxmill.models.head import head_shape
+from boxmill.models.ledger import Note, Source, table
+from boxmill.models.onnx_metadata import Dim, OnnxSummary
+from boxmill.models.proposal import proposed_card
+from boxmill.models.shapes import STRIDE_SETS, HeadShape, square_side
+from boxmill.types import InputSpec, ModelSpec
+
+__all__ = ["Resolution", "resolve"]
+
+Layout = Literal["NCHW", "NHWC"]
+
+_DEFAULT_SIZE = (640, 640)
+_NAMES_FROM: dict[Source, str] = {"flag": "label file", "card": "model card", "metadata": "exporter's metadata"}
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """A model that is ready to run, and why it is read that way."""
+
+    spec: ModelSpec
+    rect: bool  # each image in the smallest shape of its own aspect ratio; otherwise all in spec.input.size
+    max_batch: int | None  # images that the network takes at once; None: any number
+    notes: tuple[Note, ...]
+    warnings: tuple[str, ...]
+
+    def table(self) -> str:
+        """The notes as aligned lines: field, value, source."""
+        return table(self.notes)
+
+
+def resolve(
+    weights: Path,
+    card: Card | None,
+    onnx: OnnxSummary,
+    labels: tuple[str, ...] | None,
+    imgsz: tuple[int, int] | None,
+    rect: bool | None,
+) -> Resolution:
+    """Conclude how to run a model.
+
+    Args:
+        weights: the ONNX file, for messages and for the name of the card that an error proposes.
+        card: its model card; `card.labels` must hold names (or None), not a file or `coco80`.
+        onnx: what the file says of itself.
+        labels: names by class id from the command line; they win over those of card and metadata.
+        imgsz: height and width from the command line.
+        rect: True or False from the command line; None takes rect where the model can.
+
+    Raises:
+        ModelError: sources contradict each other, the model is of a kind that this version cannot run, or something
+            is missing that only the user can tell; the message then holds a card to confirm and save.
+    """
+    case = open_case(Path(weights), card or Card(), onnx, labels)
+    layout = _layout(case)
+    sides = _sides(case, layout)
+    size = _size(case, sides, imgsz)
+    shape = head_shape(case, size)
+    fixed = _why_fixed(case, sides, shape)
+    known = _known_input(case, layout, size, shape, fixed)
+    names = _names(case, shape)
+    spec = ModelSpec(input_spec(case, shape, known), head_spec(case, shape), names)
+    use_rect = _rect(case, rect, spec, fixed)
+    batch = case.image_dims[0]
+    max_batch = batch if isinstance(batch, int) else None
+    case.ledger.note("batch", "any" if max_batch is None else max_batch, "shapes")
+    if case.ledger.questions:
+        case.fail(_request(case, spec))
+    return Resolution(spec, use_rect, max_batch, tuple(case.ledger.notes), tuple(case.ledger.warnings))
+
+
+def _layout(case: Case) -> Layout:
+    axes: tuple[tuple[Layout, Dim], ...] = (("NCHW", case.image_dims[1]), ("NHWC", case.image_dims[3]))
+    possible = [layout for layout, dim in axes if dim == 3 or not isinstance(dim, int)]
+    certain = [layout for layout, dim in axes if dim == 3]
+    dims = "(" + ", ".join("?" if dim is None else str(dim) for dim in case.image_dims) + ")"
+    said = case.card.input.layout
+    if not possible:
+        case.fail(f"expected an image input with 3 channels, (N, 3, H, W) or (N, H, W, 3), got {dims}")
+    if said is not None and said not in possible:
+        case.fail(f"the card says layout {said}, the input {dims} can only be {possible[0]}; correct the card")
+    shaped = next((found[0] for found in (certain, possible) if len(found) == 1), None)
+    exported: Layout | None = "NCHW" if case.exporter.kind else None
+    layout: Layout | None = case.ledger.first("input.layout", ("card", said), ("shapes", shaped), ("metadata", exported))
+    if layout is None:
+        return case.ledger.guess("input.layout", possible[0], f"NCHW or NHWC; the input is {dims}")
+    return layout
+
+
+def _sides(case: Case, layout: Layout) -> tuple[int | None, int | None]:
+    """Height and width that the network fixes; None where it leaves them open."""
+    pair = case.image_dims[2:4] if layout == "NCHW" else case.image_dims[1:3]
+    height, width = (dim if isinstance(dim, int) else None for dim in pair)
+    return height, width
+
+
+def _size(case: Case, sides: tuple[int | None, int | None], imgsz: tuple[int, int] | None) -> tuple[int, int]:
+    card = case.card.input
+    head_open = not all(isinstance(dim, int) for dim in case.output_dims)
+    height, width = sides
+    own = (height, width) if height is not None and width is not None else None
+    if sides != (None, None) and not (own and card.dynamic and head_open):
+        return _fixed_size(case, sides, imgsz)
+    if card.dynamic is False and card.size is not None and imgsz not in (None, card.size):
+        case.fail(f"--imgsz is {_x(imgsz)}, the card says size {_x(card.size)} and dynamic: false; leave --imgsz out")
+    return case.ledger.first_or(
+        "input.size",
+        ("default", _DEFAULT_SIZE),
+        ("flag", imgsz),
+        ("card", card.size),
+        ("metadata", case.exporter.imgsz),
+        ("shapes", own or _size_from_anchors(case)),
+    )
+
+
+def _fixed_size(case: Case, sides: tuple[int | None, int | None], imgsz: tuple[int, int] | None) -> tuple[int, int]:
+    side = sides[0] or sides[1] or 0  # where only one is fixed, the other follows it
+    size = (sides[0] or side, sides[1] or side)
+    for what, offer in (("the card's input.size", case.card.input.size), ("--imgsz", imgsz)):
+        if offer is None:
+            continue
+        if any(fixed not in (None, asked) for fixed, asked in zip(sides, offer, strict=True)):
+            case.fail(
+                f"{what} is {_x(offer)}, the network's input is fixed at {_x(sides)}; use that, or export the model "
+                "with dynamic height and width"
+            )
+        size = offer
+    case.ledger.note("input.size", size, "shapes", f"the network's input is fixed at {_x(sides)}")
+    return size
+
+
+def _size_from_anchors(case: Case) -> tuple[int, int] | None:
+    sides = (square_side(dim, STRIDE_SETS[0]) for dim in case.output_dims if isinstance(dim, int))
+    return next(((side, side) for side in sides if side is not None), None)
+
+
+def _why_fixed(case: Case, sides: tuple[int | None, int | None], shape: HeadShape) -> str | None:
+    """Why the network takes one shape only; None when it takes any multiple of its stride."""
+    said = case.card.input.dynamic
+    if shape.anchors is not None:
+        if said:
+            case.ledger.warnings.append(
+                f"the card says dynamic: true, but the head is fixed at {shape.anchors} anchors; its boxes would be "
+                "wrong at other shapes, so every image is fitted into the same square"
+            )
+        return f"the head is fixed at {shape.anchors} anchors"
+    if said is False:
+        return "the card says dynamic: false"
+    if sides == (None, None) or (said and None not in sides):
+        return None
+    return f"the network's input is fixed at {_x(sides)}"
+
+
+def _known_input(case: Case, layout: Layout, size: tuple[int, int], shape: HeadShape, fixed: str | None) -> InputSpec:
+    """Size, layout, stride and dynamic; the rest is for `conventions`."""
+    said_stride, exported = case.card.input.stride, case.exporter.stride
+    largest = max(shape.strides)
+    stride = case.ledger.first_or("input.stride", ("shapes", largest), ("card", said_stride), ("metadata", exported))
+    if _sides(case, layout) != size and any(side % stride for side in size):
+        down = (max(size[0] // stride, 1) * stride, max(size[1] // stride, 1) * stride)
+        up = (-(-size[0] // stride) * stride, -(-size[1] // stride) * stride)
+        case.fail(f"size {_x(size)}: expected multiples of the stride {stride}, such as {_x(down)} or {_x(up)}")
+    dynamic = fixed is None
+    said = case.card.input.dynamic
+    if said is dynamic:
+        case.ledger.note("input.dynamic", dynamic, "card")
+    else:
+        case.ledger.note("input.dynamic", dynamic, "shapes", fixed or "height and width are symbolic")
+    return InputSpec(size, layout, dynamic=dynamic, stride=stride)
+
+
+def _names(case: Case, shape: HeadShape) -> tuple[str, ...]:
+    offers: tuple[tuple[Source, tuple[str, ...] | None], ...]
+    offers = (("flag", case.labels), ("card", case.card_labels), ("metadata", case.exporter.names))
+    for source, names in offers:
+        if names is None:
+            continue
+        if len(names) != shape.classes:
+            case.fail(
+                f"expected {shape.classes} names, the head has as many classes; the {_NAMES_FROM[source]} has "
+                f"{len(names)}; give the names of this model with --labels"
+            )
+        control = next((name for name in names if any(unicodedata.category(mark) == "Cc" for mark in name)), None)
+        if control is not None:
+            case.fail(f"the name {control[:40]!r} holds a control character; correct it in the {_NAMES_FROM[source]}")
+        case.ledger.note("labels", f"{len(names)} names", source)
+        return names
+    count = shape.classes or 0
+    case.ledger.warnings.append(
+        f"no names for the {count} classes: they are called by number; give names with --labels"
+    )
+    case.ledger.note("labels", f"{count} numbers", "default")
+    return tuple(str(index) for index in range(count))
+
+
+def _rect(case: Case, wanted: bool | None, spec: ModelSpec, fixed: str | None) -> bool:
+    if spec.input.resize == "stretch":
+        fixed = fixed or "images are stretched to the whole input"
+    if wanted and fixed:
+        case.fail(f"--rect: expected a model that takes any height and width, but {fixed}; leave --rect out")
+    if wanted is None:
+        case.ledger.note("rect", fixed is None, "shapes", f"square, because {fixed}" if fixed else "")
+        return fixed is None
+    case.ledger.note("rect", wanted, "flag")
+    return wanted
+
+
+def _request(case: Case, spec: ModelSpec) -> str:
+    """The error that asks for what only the user can tell, with a card to save."""
+    questions = case.ledger.questions
+    if spec.head.type == "yolox" and case.card.head.type is None:
+        questions["head.type"] = "yolox when the grid is undecoded, yolov5 when boxes come out decoded"
+    if case.card.head.activation is None:
+        questions["head.activation"] = "none when scores come out in 0-1, sigmoid otherwise"
+    beside = case.card.path.name if case.card.path else f"{case.weights.name}.yaml"
+    text = proposed_card(case.weights.name, spec, case.ledger, case.card_labels)
+    return (
+        f"{', '.join(questions)}: neither the network nor {'its card' if case.card.path else 'its metadata'} says, and "
+        f"a wrong guess gives wrong boxes. Confirm the marked lines of this model card and save it as {beside} beside "
+        f"the weights:\n\n{text}"
+    )
+
+
+def _x(size: tuple[int | None, int | None]) -> str:
+    return "x".join("?" if side is None else str(side) for side in size)
