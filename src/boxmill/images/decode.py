@@ -1,8 +1,8 @@
 """Encoded bytes to pixels: one policy for every format.
 
 8-bit RGB, upright. Grey becomes three equal channels; alpha is dropped, not blended; 16-bit samples keep their upper
-byte; CMYK is converted as OpenCV does (without its colour profile, as all colour profiles are ignored); of an animation,
-the first frame. The EXIF orientation is applied here for every format that can carry one.
+byte; CMYK is converted as OpenCV does; colour profiles are ignored; of an animation, the first frame. The EXIF
+orientation is applied here, for every format that can carry one.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def configure_opencv() -> None:
 def _check_size(header: ImageHeader, limits: DecodeLimits) -> None:
     width, height = header.width, header.height
     if width * height > limits.max_pixels:
-        message = f"{width}x{height} is {width * height} pixels; the limit is {limits.max_pixels}: raise it or shrink the image"
-        raise ImageError("too_large", message)
+        message = f"{width}x{height} is {width * height} pixels; the limit is {limits.max_pixels}"
+        raise ImageError("too_large", f"{message}: raise it or shrink the image")
     if max(width, height) > _MOST_SIDE:
         raise ImageError(
             "too_large", f"{width}x{height}: a side is over OpenCV's limit of {_MOST_SIDE}; shrink the image"
@@ -101,10 +101,8 @@ def _upright(pixels: UInt8, orientation: int) -> UInt8:
     """Turns (H, W, 3) stored pixels for display; EXIF 2.32, 4.6.4, tag 274. The result is C-contiguous."""
     import cv2
 
-    if orientation == 1:
-        return pixels
-    if orientation in (5, 6, 7, 8):  # rows are columns: transpose first, then flip what remains
-        pixels = cv2.transpose(pixels)
-    # cv2.flip: 0 upside down, 1 left to right, -1 both
+    # Orientations from 5 on store rows as columns: transpose, then flip what remains. cv2.flip takes 0 for upside down,
+    # 1 for left to right and -1 for both.
+    turned = np.asarray(cv2.transpose(pixels), np.uint8) if orientation >= 5 else pixels
     flip = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}.get(orientation)
-    return np.asarray(pixels if flip is None else cv2.flip(pixels, flip), np.uint8)
+    return turned if flip is None else np.asarray(cv2.flip(turned, flip), np.uint8)

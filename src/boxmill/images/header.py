@@ -1,6 +1,6 @@
 """What encoded bytes say of themselves: format, size and orientation, without decoding.
 
-One file a format walks its structure: `jpeg.py`, `png.py`, `webp.py`, `bmp.py`. The same walk notices where the file ends
+One file a format walks its structure: `jpeg.py`, `png.py`, `webp.py`, `bmp.py`. The same walk notices a file that ends
 before its structure does, so that a half-transferred photo is refused instead of decoded to a half-grey one.
 """
 

@@ -31,7 +31,8 @@ def reference_letterbox(pixels: UInt8, geometry: Geometry, spec: InputSpec) -> F
     if spec.color == "BGR":
         canvas = canvas[..., ::-1]
     grey = canvas.astype(np.float32) / np.float32(_UNIT)  # exact: at most 15 bits
-    values = (grey * np.float32(spec.scale) - np.float32(spec.mean)) / np.float32(spec.std)
+    mean, std = np.array(spec.mean, np.float32), np.array(spec.std, np.float32)
+    values = (grey * np.float32(spec.scale) - mean) / std
     if spec.layout == "NCHW":
         values = values.transpose(2, 0, 1)
     return np.ascontiguousarray(values, np.float32)
@@ -43,11 +44,12 @@ def _lerp(samples: Int32, axis: int, resized: int) -> Int32:
     a = np.take(samples, first, axis)
     b = np.take(samples, np.minimum(first + 1, samples.shape[axis] - 1), axis)
     weight = weight.reshape([-1 if i == axis else 1 for i in range(samples.ndim)])
-    return (a + (((b - a).astype(np.int64) * weight + _WEIGHT // 2) >> 15)).astype(np.int32)
+    step = ((b - a).astype(np.int64) * weight + _WEIGHT // 2) >> 15
+    return np.asarray(a + step, np.int32)
 
 
 def _positions(source: int, resized: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """First sample (resized,) and weight (resized,) of the second, in 1/32768: half-pixel centres, clamped to the edge."""
+    """First sample and weight of the second in 1/32768, each (resized,): half-pixel centres, clamped to the edge."""
     position = ((np.arange(resized) + 0.5) * (source / resized) - 0.5).clip(0, source - 1)
     first = np.floor(position).astype(np.int64)
     return first, np.minimum(((position - first) * _WEIGHT + 0.5).astype(np.int64), _WEIGHT - 1)
