@@ -11,6 +11,7 @@ struct NmsLimits {
     float iou;        // suppress iff IoU > iou
     int64_t max_nms;  // only this many best-scored candidates are considered
     int64_t max_det;  // at most this many survivors
+    bool want_cut;    // fill truncated and cut; costs the search for survivor max_det + 1
 };
 
 struct NmsRequest {
@@ -26,7 +27,7 @@ struct NmsReply {
     const int32_t* kept;  // indices into the request, in score order, ties by lower index; lives in the arena
     int64_t count;
     int64_t nan;     // boxes dropped because a score or coordinate was NaN
-    bool truncated;  // a limit took something away
+    bool truncated;  // limits.want_cut only: a limit took something away
     float cut;       // where truncated: the highest score lost, of the (max_nms+1)th candidate or (max_det+1)th survivor
 };
 

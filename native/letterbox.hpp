@@ -155,7 +155,6 @@ struct Target {
 };
 
 static void letterbox(const LetterboxRequest& request, Arena& arena) {
-    arena.reset();
     const Columns columns = make_columns(request.source_width, request.resized_width, arena);
     const Rows rows(request, arena);
     const Target target(request);

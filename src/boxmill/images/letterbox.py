@@ -89,7 +89,7 @@ def preprocess(frame: Frame, geometry: Geometry, spec: InputSpec, out: Float32 |
     elif out.shape != shape or out.dtype != np.float32 or not out.flags.c_contiguous:
         raise ValueError(f"out must be C-contiguous float32 of {shape}, got {out.dtype} of {out.shape}")
     if pixels.strides[1:] != (3, 1):
-        pixels = np.ascontiguousarray(pixels)
+        pixels = pixels.copy(order="C")  # ascontiguousarray keeps odd strides along axes of length 1
     height, width = resized_size(geometry)
     place = (*geometry.pad, width, height)
     values = (spec.scale, *spec.mean, *spec.std, float(spec.pad))

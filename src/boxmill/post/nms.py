@@ -1,0 +1,95 @@
+"""Non-maximum suppression by the native core."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from boxmill import _native
+from boxmill.errors import UsageError
+
+__all__ = ["nms"]
+
+_NO_LIMIT = 2**31 - 1
+_Array = npt.NDArray[Any]
+
+
+def nms(
+    boxes: _Array, scores: _Array, classes: _Array | None = None, *, iou: float = 0.45, max_det: int | None = None
+) -> npt.NDArray[np.int64]:
+    """Greedy class-aware non-maximum suppression; exact, and identical on every machine.
+
+    Boxes are visited by score, best first, equal scores by the lower index. A box is dropped iff its IoU with a box
+    that was kept before it, of the same class, is greater than float32(iou); `boxmill.post.reference` defines the
+    arithmetic. A row with a NaN score or coordinate is dropped. Measured against other packages by `bench/nms.py`.
+
+    Args:
+        boxes: (N, 4) float32 (or float16) x1, y1, x2, y2, in any unit.
+        scores: (N,) float32 (or float16).
+        classes: (N,) of any integer dtype, compared as integers; None: all boxes compete.
+        iou: the threshold, 0 to 1.
+        max_det: stop after this many survivors; they are the first ones of the unlimited answer.
+
+    Returns:
+        (K,) int64 indices of the kept rows, in score order.
+
+    Raises:
+        UsageError: an array has another shape or dtype, or a number is out of range.
+    """
+    limit = _NO_LIMIT if max_det is None else max_det
+    found = _native.nms(boxes, scores, classes, iou, _NO_LIMIT, limit, False)
+    if found is None:
+        found = _native.nms(*_plain(boxes, scores, classes), _threshold(iou), _NO_LIMIT, _count(limit), False)
+        if found is None:
+            raise UsageError(f"nms takes at most {_NO_LIMIT - 64} boxes, got {len(scores)}")
+    return np.frombuffer(found[0], np.int64)
+
+
+def _plain(boxes: _Array, scores: _Array, classes: _Array | None) -> tuple[_Array, _Array, _Array | None]:
+    """The same values in the form that the native core reads, or a UsageError that says what is wrong."""
+    boxes, scores = _floats("boxes", boxes), _floats("scores", scores)
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise UsageError(f"boxes must have shape (N, 4), x1 y1 x2 y2, got {boxes.shape}")
+    if scores.shape != boxes.shape[:1]:
+        raise UsageError(f"scores must have shape ({len(boxes)},), one for each box, got {scores.shape}")
+    if classes is None:
+        return boxes, scores, None
+    classes = _integers(classes)
+    if classes.shape != scores.shape:
+        raise UsageError(f"classes must have shape ({len(boxes)},), one for each box, got {classes.shape}")
+    return boxes, scores, classes
+
+
+def _floats(name: str, values: _Array) -> _Array:
+    values = np.asarray(values)
+    if values.dtype.newbyteorder("=") not in (np.float32, np.float16):
+        raise UsageError(
+            f"{name} must be float32 (or float16, which converts exactly), got {values.dtype}; "
+            f"round it yourself: {name}.astype(numpy.float32)"
+        )
+    return np.require(values, np.float32, ["C", "A"])
+
+
+def _integers(classes: _Array) -> _Array:
+    classes = np.asarray(classes)
+    if not np.issubdtype(classes.dtype, np.integer):
+        raise UsageError(f"classes must be integers, got {classes.dtype}; convert them: classes.astype(numpy.int64)")
+    if classes.dtype.newbyteorder("=") == np.uint64:
+        # Two's complement keeps different ids different, and order does not matter.
+        return np.require(classes, np.uint64, ["C", "A"]).view(np.int64)
+    return np.require(classes, np.int32 if classes.dtype == np.int32 else np.int64, ["C", "A"])
+
+
+def _threshold(iou: float) -> float:
+    if not isinstance(iou, Real) or not 0 <= iou <= 1:
+        raise UsageError(f"iou must be a number from 0 to 1, got {iou!r}")
+    return iou
+
+
+def _count(max_det: int) -> int:
+    if not isinstance(max_det, Integral) or max_det < 0:
+        raise UsageError(f"max_det must be a whole number, 0 or more, or None for no limit, got {max_det!r}")
+    return max_det
