@@ -5,6 +5,15 @@ import numpy.typing as npt
 
 def isa() -> str: ...
 def isas() -> list[str]: ...
+def letterbox(
+    source: npt.NDArray[np.uint8],  # (H, W, 3) RGB; pixels packed, rows anywhere
+    target: npt.NDArray[np.float32],  # (3, h, w), or (h, w, 3) where channels_last; written
+    place: tuple[int, int, int, int],  # left, top, width, height of the resized image in the target
+    values: tuple[float, float, float, float, float, float, float, float],  # scale, mean x 3, std x 3, pad
+    channels_last: bool,
+    bgr: bool,  # the order of the target's channels, and of mean and std
+) -> None:
+    """Resizes, normalises and pads. ValueError or TypeError where an argument does not fit."""
 def nms(
     boxes: npt.NDArray[np.float32],  # (n, 4) float32
     scores: npt.NDArray[np.float32],  # (n,) float32

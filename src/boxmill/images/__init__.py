@@ -1,0 +1,21 @@
+"""Images: bytes to upright RGB pixels within limits, and pixels to the network's input with the way back."""
+
+from __future__ import annotations
+
+from .decode import DecodeLimits, configure_opencv, decode
+from .header import ImageHeader, read_header
+from .letterbox import geometry, preprocess, resized_size, tensor_shape
+from .reference import reference_letterbox
+
+__all__ = [
+    "DecodeLimits",
+    "ImageHeader",
+    "configure_opencv",
+    "decode",
+    "geometry",
+    "preprocess",
+    "read_header",
+    "reference_letterbox",
+    "resized_size",
+    "tensor_shape",
+]

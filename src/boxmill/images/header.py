@@ -1,0 +1,58 @@
+"""What encoded bytes say of themselves: format, size and orientation, without decoding.
+
+One file a format walks its structure: `jpeg.py`, `png.py`, `webp.py`, `bmp.py`. The same walk notices a file that ends
+before its structure does, so that a half-transferred photo is refused instead of decoded to a half-grey one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..errors import ImageError
+from .bmp import read_bmp
+from .jpeg import read_jpeg
+from .png import read_png
+from .sniff import describe
+from .structure import ImageHeader, corrupt
+from .webp import read_webp
+
+__all__ = ["ImageHeader", "read_header"]
+
+_READERS: tuple[tuple[bytes, Callable[[bytes], ImageHeader]], ...] = (
+    (b"\xff\xd8\xff", read_jpeg),
+    (b"\x89PNG\r\n\x1a\n", read_png),
+    (b"BM", read_bmp),
+)
+
+
+def read_header(data: bytes) -> ImageHeader:
+    """Format, size, orientation and completeness of a JPEG, PNG, WebP or BMP file.
+
+    Args:
+        data: the whole file.
+
+    Raises:
+        ImageError: `empty` (no bytes), `unsupported` (another format; the message says which it looks like),
+            `truncated` (the file ends inside its own header), `corrupt` (the structure contradicts itself, or a side
+            is zero). A file that ends after its header is returned with `complete=False`.
+    """
+    if not data:
+        raise ImageError("empty", "the file has no bytes; expected a JPEG, PNG, WebP or BMP image")
+    header = _reader(data)(data)
+    if header.width < 1 or header.height < 1:
+        message = f"{header.format} header says {header.width}x{header.height} pixels; expected at least 1x1"
+        raise ImageError("corrupt", message)
+    return header
+
+
+def _reader(data: bytes) -> Callable[[bytes], ImageHeader]:
+    for signature, reader in _READERS:
+        if data.startswith(signature):
+            return reader
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return read_webp
+    if b"PNG" in data[:5]:
+        raise corrupt("PNG signature is damaged, as by a transfer that changes line endings; transfer the file again")
+    raise ImageError(
+        "unsupported", f"expected a JPEG, PNG, WebP or BMP image; this looks like {describe(data)}: convert it first"
+    )
