@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
@@ -15,7 +15,7 @@ import numpy as np
 from boxmill import labels
 from boxmill.engine import Job
 from boxmill.errors import ModelError, UsageError
-from boxmill.models import Resolution, find_card, load_card, read_onnx, resolve
+from boxmill.models import Card, OnnxSummary, Resolution, TensorInfo, find_card, load_card, read_onnx, resolve
 from boxmill.post import Postprocessor
 from boxmill.runtimes import Runtime
 from boxmill.settings import RunSettings, available_cpus
@@ -82,14 +82,35 @@ def prepare(settings: RunSettings) -> Prepared:
 
 def _resolve(settings: RunSettings) -> Resolution:
     chosen = settings.model
-    weights = chosen.weights
-    if not weights.is_file():
-        raise ModelError(f"weights not found: {str(weights)!r}; expected an ONNX file")
-    card_path = chosen.card or find_card(weights)
-    card = None if card_path is None else load_card(card_path)
-    onnx = None if settings.engine.runtime == "fake" else read_onnx(weights)
+    if not chosen.weights.is_file():
+        raise ModelError(f"weights not found: {str(chosen.weights)!r}; expected an ONNX file")
+    fake = settings.engine.runtime == "fake"
+    card_path = chosen.card or (chosen.weights if fake else find_card(chosen.weights))
+    card = Card() if card_path is None else load_card(card_path)
+    card = replace(card, labels=labels.label_names(card.labels))
+    network = _fake_network(chosen.weights, card) if fake else read_onnx(chosen.weights)
     given = None if chosen.labels is None else labels.load_labels(chosen.labels)
-    return resolve(weights, card, onnx, labels=given, imgsz=chosen.imgsz, rect=chosen.rect)
+    resolution = resolve(chosen.weights, card, network, given, chosen.imgsz, chosen.rect)
+    return resolution if chosen.lang is None else _in_language(resolution, chosen.lang)
+
+
+def _in_language(resolution: Resolution, lang: labels.Language) -> Resolution:
+    names = labels.translate(resolution.spec.names, lang)
+    if names is None:
+        warning = f"--lang {lang} has no effect: these are not COCO's 80 classes; give names with --labels"
+        return replace(resolution, warnings=(*resolution.warnings, warning))
+    return replace(resolution, spec=replace(resolution.spec, names=names))
+
+
+def _fake_network(path: Path, card: Card) -> OnnxSummary:
+    """What a network with the `yolo` head for the card's names would say of itself; any shape will do."""
+    if card.head.type not in (None, "yolo") or card.head.boxes == "normalized":
+        raise ModelError(f"{path}: the fake runtime has only the head type yolo with boxes in pixels")
+    if not isinstance(card.labels, tuple):
+        raise ModelError(f"{path}: the fake runtime takes its classes from the card; give it labels")
+    image = TensorInfo("images", "float32", ("batch", 3, "height", "width"))
+    head = TensorInfo("output0", "float32", ("batch", 4 + len(card.labels), "anchors"))
+    return OnnxSummary(path, 8, 17, "boxmill's fake runtime", {}, (image,), (head,))
 
 
 def _postprocessor(settings: RunSettings, spec: ModelSpec) -> Postprocessor:

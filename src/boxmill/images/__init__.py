@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from .decode import DecodeLimits, configure_opencv, decode
-from .header import ImageHeader, read_header
-from .letterbox import geometry, preprocess, resized_size, tensor_shape
-from .reference import reference_letterbox
+from boxmill.images.decode import DecodeLimits, configure_opencv, decode
+from boxmill.images.header import ImageHeader, read_header
+from boxmill.images.letterbox import geometry, preprocess, resized_size, tensor_shape
+from boxmill.images.reference import reference_letterbox
 
 __all__ = [
     "DecodeLimits",

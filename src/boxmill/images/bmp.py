@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .structure import ImageHeader, corrupt, take
+from boxmill.images.structure import ImageHeader, corrupt, take
 
 __all__ = ["read_bmp"]
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import ImageError
-from ..types import Frame, UInt8
-from .header import ImageHeader, read_header
-from .structure import truncated
+from boxmill.errors import ImageError
+from boxmill.types import Frame, UInt8
+from boxmill.images.header import ImageHeader, read_header
+from boxmill.images.structure import truncated
 
 __all__ = ["DecodeLimits", "configure_opencv", "decode"]
 

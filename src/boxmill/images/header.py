@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..errors import ImageError
-from .bmp import read_bmp
-from .jpeg import read_jpeg
-from .png import read_png
-from .sniff import describe
-from .structure import ImageHeader, corrupt
-from .webp import read_webp
+from boxmill.errors import ImageError
+from boxmill.images.bmp import read_bmp
+from boxmill.images.jpeg import read_jpeg
+from boxmill.images.png import read_png
+from boxmill.images.sniff import describe
+from boxmill.images.structure import ImageHeader, corrupt
+from boxmill.images.webp import read_webp
 
 __all__ = ["ImageHeader", "read_header"]
 

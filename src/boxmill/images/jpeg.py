@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..errors import ImageError
-from .exif import exif_orientation
-from .structure import ImageHeader, corrupt, take, truncated
+from boxmill.errors import ImageError
+from boxmill.images.exif import exif_orientation
+from boxmill.images.structure import ImageHeader, corrupt, take, truncated
 
 __all__ = ["read_jpeg"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import _native
-from ..types import Float32, Frame, Geometry, InputSpec
+from boxmill import _native
+from boxmill.types import Float32, Frame, Geometry, InputSpec
 
 __all__ = ["geometry", "preprocess", "resized_size", "tensor_shape"]
 

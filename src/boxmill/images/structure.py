@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ..errors import ImageError
+from boxmill.errors import ImageError
 
 __all__ = ["Format", "ImageHeader", "corrupt", "take", "truncated"]
 

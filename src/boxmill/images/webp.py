@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .exif import exif_orientation
-from .structure import ImageHeader, corrupt, take
+from boxmill.images.exif import exif_orientation
+from boxmill.images.structure import ImageHeader, corrupt, take
 
 __all__ = ["read_webp"]
 

@@ -1,1 +1,10 @@
 """What a model is: its card, what its ONNX file says of itself, and the two resolved into one ModelSpec."""
+
+from __future__ import annotations
+
+from boxmill.models.card import Card, find_card, load_card
+from boxmill.models.ledger import Note
+from boxmill.models.onnx_metadata import OnnxSummary, TensorInfo, read_onnx
+from boxmill.models.resolve import Resolution, resolve
+
+__all__ = ["Card", "Note", "OnnxSummary", "Resolution", "TensorInfo", "find_card", "load_card", "read_onnx", "resolve"]
