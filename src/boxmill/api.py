@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-from boxmill import labels
+from boxmill import __version__, labels
 from boxmill.engine import Job
 from boxmill.errors import ModelError, UsageError
 from boxmill.models import Card, OnnxSummary, Resolution, TensorInfo, find_card, load_card, read_onnx, resolve
@@ -161,6 +160,8 @@ _RUNTIMES: Mapping[str, Callable[[RunSettings, Resolution, int], Runtime]] = {
 
 def _describe(settings: RunSettings, resolution: Resolution, job: Job) -> dict[str, Any]:
     """run.json: what was asked, what was concluded from where, and the versions that computed it."""
+    import cv2
+
     return {
         "format": 1,
         "source": settings.source,
@@ -175,5 +176,10 @@ def _describe(settings: RunSettings, resolution: Resolution, job: Job) -> dict[s
         },
         "concluded": [{"field": note.field, "value": note.value, "from": note.source} for note in resolution.notes],
         "model": asdict(resolution.spec),
-        "versions": {name: version(name) for name in ("boxmill", "numpy", "opencv-python-headless", "openvino")},
+        "versions": {
+            "boxmill": __version__,
+            "numpy": np.__version__,
+            "opencv": cv2.__version__,
+            job.runtime.name: job.runtime.version,
+        },
     }

@@ -14,6 +14,7 @@ class Runtime(Protocol):
 
     spec: ModelSpec
     name: str  # "openvino", "fake"
+    version: str  # of the library
     precision: str  # the one in effect: "fp32", "bf16"
 
     def infer(self, tensor: Float32) -> list[Float32]:

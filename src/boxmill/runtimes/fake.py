@@ -18,6 +18,7 @@ class FakeRuntime:
     """Implements `Runtime` for models with the `yolo` head."""
 
     name = "fake"
+    version = "1"
     precision = "fp32"
 
     def __init__(self, spec: ModelSpec) -> None:

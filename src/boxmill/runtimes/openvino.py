@@ -59,6 +59,7 @@ class OpenVinoRuntime:
         import openvino as ov
 
         self.spec = spec
+        self.version = ov.__version__.split("-")[0]
         self.precision = _effective_precision(options.precision)
         core = ov.Core()
         core.set_property({"CACHE_DIR": ""})

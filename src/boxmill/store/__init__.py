@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from boxmill.store.documents import pretty
 from boxmill.store.run_store import RunStore, create_run_directory
 
-__all__ = ["RunStore", "create_run_directory"]
+__all__ = ["RunStore", "create_run_directory", "pretty"]
