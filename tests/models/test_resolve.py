@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from onnx_writer import ULTRALYTICS, YOLOV5, summary
 
 from boxmill.errors import ModelError
@@ -134,6 +136,9 @@ def test_inputs_that_do_not_fit() -> None:
         run(summary(STATIC, head, inputs=half), CARD)
     with pytest.raises(ModelError, match="expected one input, the network has 2"):
         run(summary(STATIC, head, inputs=half * 2), CARD)
+    counts = (TensorInfo("n", "int64", (1, 84, 8400)),)
+    with pytest.raises(ModelError, match=r"expected a head of floats, 'n' .* is int64"):
+        run(summary(STATIC, head, outputs=counts), CARD)
     with pytest.raises(ModelError, match="expected a head of 3 dims"):
         run(summary(STATIC, [8400, 85]), CARD)
 
@@ -360,6 +365,44 @@ def test_the_card_to_save_keeps_the_names_of_the_card(tmp_path: Path) -> None:
 def test_tensorflow_boxes_are_proposed_normalized() -> None:
     with pytest.raises(ModelError, match="boxes: normalized  # CONFIRM"):
         run(summary([None, 640, 640, 3], [None, 25200, 85], producer="tf2onnx 1.17.0"))
+
+
+DIMS = st.sampled_from([None, "anchors", "height", 1, 3, 6, 8, 84, 85, 320, 640, 2100, 6300, 8400, 25200, 25500])
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    image=st.lists(DIMS, min_size=4, max_size=4) | st.sampled_from([STATIC, OPEN]),
+    head=st.tuples(st.just(1), DIMS, DIMS),
+    metadata=st.sampled_from([{}, YOLOV5, ULTRALYTICS]),
+    said=st.builds(
+        CardInput,
+        size=st.sampled_from([None, (320, 320), (640, 640)]),
+        color=st.sampled_from([None, "BGR"]),
+        scale=st.sampled_from([None, 1.0]),
+        resize=st.sampled_from([None, "stretch", "letterbox"]),
+        dynamic=st.sampled_from([None, True, False]),
+    ),
+    card_head=st.builds(CardHead, type=st.sampled_from([None, "yolo", "yolov5", "yolox"])),
+)
+def test_any_evidence_ends_in_a_model_or_a_usable_message(
+    tmp_path: Path, image: Any, head: Any, metadata: dict[str, str], said: CardInput, card_head: CardHead
+) -> None:
+    onnx = summary(image, head, metadata)
+    try:
+        result = run(onnx, Card(input=said, head=card_head))
+    except ModelError as error:
+        if "CONFIRM" not in str(error):
+            return
+        path = tmp_path / "model.onnx.yaml"
+        path.write_text(str(error).split("\n\n", 1)[1], encoding="utf-8")
+        result = run(onnx, load_card(path))
+    spec = result.spec
+    channels = head[1] if spec.head.type == "yolo" else head[2]
+    assert not isinstance(channels, int) or channels == len(spec.names) + (4 if spec.head.type == "yolo" else 5)
+    assert not result.rect or (spec.input.dynamic and spec.input.resize != "stretch")
+    if spec.input.dynamic:
+        assert all(side % spec.input.stride == 0 for side in spec.input.size)
 
 
 @needs_assets

@@ -170,7 +170,7 @@ def _known_input(case: Case, layout: Layout, size: tuple[int, int], shape: HeadS
     said_stride, exported = case.card.input.stride, case.exporter.stride
     largest = max(shape.strides)
     stride = case.ledger.first_or("input.stride", ("shapes", largest), ("card", said_stride), ("metadata", exported))
-    if _sides(case, layout) != size and any(side % stride for side in size):
+    if (fixed is None or _sides(case, layout) != size) and any(side % stride for side in size):
         down = (max(size[0] // stride, 1) * stride, max(size[1] // stride, 1) * stride)
         up = (-(-size[0] // stride) * stride, -(-size[1] // stride) * stride)
         case.fail(f"size {_x(size)}: expected multiples of the stride {stride}, such as {_x(down)} or {_x(up)}")
