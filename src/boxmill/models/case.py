@@ -118,6 +118,8 @@ def _head_output(weights: Path, card: Card, onnx: OnnxSummary) -> TensorInfo:
 
 
 def _head_dims(weights: Path, output: TensorInfo) -> tuple[Dim, Dim]:
+    if output.element not in ("float32", "float16", "undefined"):
+        raise ModelError(f"{weights}: expected a head of floats, {_tensor(output)} is {output.element}")
     if output.dims is None:
         return None, None
     if len(output.dims) != 3:

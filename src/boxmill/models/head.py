@@ -106,8 +106,7 @@ def _fail_unknown(case: Case, size: tuple[int, int]) -> NoReturn:
             "class), which this version of boxmill does not have yet; export the model without NMS and end2end"
         )
     count = anchor_count(size, STRIDE_SETS[0])
-    sides = (square_side(dim, STRIDE_SETS[0]) for dim in dims if isinstance(dim, int) and dim > 84)
-    side = next((side for side in sides if side is not None), None)
+    side = square_side(dims, STRIDE_SETS[0])
     hint = f"; these are the anchors of {side}x{side}" if side and size != (side, side) else ""
     names = f" with {case.names_count()} classes" if case.names_count() else ""
     case.fail(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-__all__ = ["Ledger", "Note", "Source", "table"]
+__all__ = ["Ledger", "Note", "Source", "shown", "table"]
 
 Source = Literal["flag", "card", "metadata", "shapes", "default", "guess"]
 
@@ -63,7 +63,10 @@ def shown(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, tuple):
         return f"[{', '.join(shown(part) for part in value)}]"
-    return str(value)
+    text = str(value)
+    if isinstance(value, float) and "e" in text and "." not in text:
+        text = text.replace("e", ".0e")  # YAML 1.1 reads 1e-05 as text and 1.0e-05 as a number
+    return text
 
 
 def table(notes: tuple[Note, ...]) -> str:

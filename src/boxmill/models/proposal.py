@@ -41,14 +41,8 @@ def _entries(values: InputSpec | HeadSpec) -> list[tuple[str, str]]:
         if spec.name == "outputs":
             entries.append((spec.name, f"[{', '.join(_quoted(name) for name in value)}]"))
         else:
-            entries.append((spec.name, _number(value) if isinstance(value, float) else shown(value)))
+            entries.append((spec.name, shown(value)))
     return entries
-
-
-def _number(value: float) -> str:
-    # YAML 1.1 reads 1e-05 as text and 1.0e-05 as a number.
-    text = repr(value)
-    return text.replace("e", ".0e") if "e" in text and "." not in text else text
 
 
 def _quoted(text: str) -> str:

@@ -97,7 +97,9 @@ def _layout(case: Case) -> Layout:
         case.fail(f"the card says layout {said}, the input {dims} can only be {possible[0]}; correct the card")
     shaped = next((found[0] for found in (certain, possible) if len(found) == 1), None)
     exported: Layout | None = "NCHW" if case.exporter.kind else None
-    layout: Layout | None = case.ledger.first("input.layout", ("card", said), ("shapes", shaped), ("metadata", exported))
+    layout: Layout | None = case.ledger.first(
+        "input.layout", ("card", said), ("shapes", shaped), ("metadata", exported)
+    )
     if layout is None:
         return case.ledger.guess("input.layout", possible[0], f"NCHW or NHWC; the input is {dims}")
     return layout
@@ -119,13 +121,14 @@ def _size(case: Case, sides: tuple[int | None, int | None], imgsz: tuple[int, in
         return _fixed_size(case, sides, imgsz)
     if card.dynamic is False and card.size is not None and imgsz not in (None, card.size):
         case.fail(f"--imgsz is {_x(imgsz)}, the card says size {_x(card.size)} and dynamic: false; leave --imgsz out")
+    square = square_side(case.output_dims, STRIDE_SETS[0])
     return case.ledger.first_or(
         "input.size",
         ("default", _DEFAULT_SIZE),
         ("flag", imgsz),
         ("card", card.size),
         ("metadata", case.exporter.imgsz),
-        ("shapes", own or _size_from_anchors(case)),
+        ("shapes", own or ((square, square) if square else None)),
     )
 
 
@@ -143,11 +146,6 @@ def _fixed_size(case: Case, sides: tuple[int | None, int | None], imgsz: tuple[i
         size = offer
     case.ledger.note("input.size", size, "shapes", f"the network's input is fixed at {_x(sides)}")
     return size
-
-
-def _size_from_anchors(case: Case) -> tuple[int, int] | None:
-    sides = (square_side(dim, STRIDE_SETS[0]) for dim in case.output_dims if isinstance(dim, int))
-    return next(((side, side) for side in sides if side is not None), None)
 
 
 def _why_fixed(case: Case, sides: tuple[int | None, int | None], shape: HeadShape) -> str | None:
@@ -172,7 +170,7 @@ def _known_input(case: Case, layout: Layout, size: tuple[int, int], shape: HeadS
     said_stride, exported = case.card.input.stride, case.exporter.stride
     largest = max(shape.strides)
     stride = case.ledger.first_or("input.stride", ("shapes", largest), ("card", said_stride), ("metadata", exported))
-    if _sides(case, layout) != size and any(side % stride for side in size):
+    if (fixed is None or _sides(case, layout) != size) and any(side % stride for side in size):
         down = (max(size[0] // stride, 1) * stride, max(size[1] // stride, 1) * stride)
         up = (-(-size[0] // stride) * stride, -(-size[1] // stride) * stride)
         case.fail(f"size {_x(size)}: expected multiples of the stride {stride}, such as {_x(down)} or {_x(up)}")

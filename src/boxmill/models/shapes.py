@@ -68,10 +68,13 @@ def read_dims(head: HeadType, dims: tuple[Dim, Dim], classes: int | None, stride
     return HeadShape(head, classes, anchors if isinstance(anchors, int) else None, strides)
 
 
-def square_side(anchors: int, strides: Sequence[int]) -> int | None:
-    """The side, a multiple of the largest stride, of the square input that has this many anchors; None: no side."""
+def square_side(dims: tuple[Dim, Dim], strides: Sequence[int]) -> int | None:
+    """The side of the square input whose anchors are the larger of the fixed dims; None: there is no such side.
+
+    Sides are multiples of the largest stride from 160 to 4096. Below 160 the counts meet those of channels: 64x64 has
+    84 anchors, and 84 = 4 + 80 classes.
+    """
+    anchors = max((dim for dim in dims if isinstance(dim, int)), default=0)
     step = max(strides)
-    for side in range(step, 4096 + step, step):
-        if anchors_per_cell(anchors, (side, side), strides) is not None:
-            return side
-    return None
+    sides = range(-(-160 // step) * step, 4097, step)
+    return next((side for side in sides if anchors_per_cell(anchors, (side, side), strides)), None)

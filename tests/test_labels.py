@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from boxmill.errors import ModelError, UsageError
+from boxmill.labels import COCO80_EN, COCO80_ZH, label_names, load_labels, parse_classes, translate
+
+ASSETS = os.environ.get("BOXMILL_ASSETS")
+needs_assets = pytest.mark.skipif(ASSETS is None, reason="BOXMILL_ASSETS is not set: no lists to compare with")
+
+
+def write(folder: Path, name: str, text: str | bytes) -> Path:
+    path = folder / name
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.json", '{"0": "人", "1": "car", "2": "dog"}'),
+        ("a.json", '{"2": "dog", "0": "人", "1": "car"}'),
+        ("a.json", '["人", "car", " dog "]'),
+        ("a.JSON", '\ufeff{"names": ["人", "car", "dog"]}'),
+        ("data.yaml", "train: images\nnc: 3\nnames: [人, car, dog]\n"),
+        ("data.yaml", "names:\n  0: 人\n  1: car\n  2: dog\n"),
+        ("data.yml", "- 人\n- car\n- dog\n"),
+        ("data.yaml", "'0': 人\n'1': car\n2: dog\n"),
+        ("names.txt", "人\ncar\ndog"),
+        ("names.txt", "\ufeff人\r\n car \r\ndog\r\n\r\n\n"),
+        ("coco.names", "人\ncar\ndog\n"),
+    ],
+)
+def test_label_files(tmp_path: Path, name: str, text: str) -> None:
+    assert load_labels(write(tmp_path, name, text)) == ("人", "car", "dog")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("a.json", '{"0": "a", "2": "b"}', "id 1 is missing"),
+        ("a.json", '{"0": "a", "0": "b"}', "key '0' appears twice"),
+        ("a.json", '{"0": "a", "00": "b"}', "id 0 appears twice"),
+        ("a.json", '{"person": 0}', "expected class ids .* got 'person'"),
+        ("a.json", '{"-1": "a"}', "expected class ids"),
+        ("a.json", '["a", 1]', r"class 1: expected a name, got 1 \(int\); write it in quotes"),
+        ("a.json", '["a", ""]', "class 1: expected a name, got an empty text"),
+        ("a.json", '["a", null]', "class 1: expected a name, got nothing"),
+        ("a.json", '["a", ["b"]]', "class 1: expected a name, got a list"),
+        ("a.json", "[]", "at least one name"),
+        ("a.json", "{}", "at least one name"),
+        ("a.json", "3", r"expected a list of names or a mapping .* got 3"),
+        ("a.json", '["a",', "not valid JSON: .* line 1"),
+        ("a.json", "[" * 100_000, "not valid JSON"),
+        ("a.json", "[" + "9" * 5000 + "]", "not valid JSON"),
+        ("a.yaml", "names: [no, yes]", r"class 0: expected a name, got False \(bool\); write it in quotes"),
+        ("a.yaml", "{0: a, 0: b}", "line 1: not valid YAML: key '0' appears twice"),
+        ("a.yaml", "{true: a}", "expected class ids"),
+        ("a.yaml", "names: coco", "got 'coco'"),
+        ("a.yaml", "", "got nothing"),
+        ("a.yaml", "names: [a", "line 1: not valid YAML"),
+        ("a.txt", "", "the file has no names"),
+        ("a.txt", "\n \n", "the file has no names"),
+        ("a.txt", "a\n\nb\n", "line 2 is empty"),
+        ("a.txt", "a\n行人\n".encode("gbk"), "line 2: expected UTF-8, it looks like GBK; save the file as UTF-8"),
+        ("a.txt", "人\n".encode("utf-16"), "the file is UTF-16"),
+        ("a.txt", b"a\nb\xff\n", "line 2: expected UTF-8, byte 0xff is not valid there"),
+        ("a.txt", b"a\0b", "NUL"),
+        ("a.txt", b"a\n" * (3 << 20), "expected at most"),
+    ],
+)
+def test_bad_label_files(tmp_path: Path, name: str, text: str | bytes, words: str) -> None:
+    path = write(tmp_path, name, text)
+    with pytest.raises(ModelError, match=words) as caught:
+        load_labels(path)
+    assert str(path) in str(caught.value)
+    assert len(str(caught.value)) < 300 + len(str(path))
+
+
+def test_missing_label_file(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="cannot be read: No such file"):
+        load_labels(tmp_path / "no.txt")
+
+
+def test_labels_of_a_card(tmp_path: Path) -> None:
+    assert label_names(None) is None
+    assert label_names(("a",)) == ("a",)
+    assert label_names("coco80") == COCO80_EN
+    assert label_names(write(tmp_path, "a.txt", "x\ny")) == ("x", "y")
+
+
+def test_coco_is_complete_and_unique() -> None:
+    for names in (COCO80_EN, COCO80_ZH):
+        assert len(names) == 80
+        assert len(set(names)) == 80
+        assert all(name == name.strip() and name for name in names)
+    assert all(name.isascii() and name.islower() for name in COCO80_EN)
+    assert all("\u4e00" <= mark <= "\u9fff" for name in COCO80_ZH for mark in name)
+
+
+@pytest.mark.parametrize(
+    ("index", "english", "chinese"),
+    [
+        (0, "person", "人"),
+        (1, "bicycle", "自行车"),
+        (9, "traffic light", "红绿灯"),
+        (12, "parking meter", "停车计时器"),
+        (24, "backpack", "双肩包"),
+        (30, "skis", "双板滑雪板"),
+        (31, "snowboard", "单板滑雪板"),
+        (36, "skateboard", "滑板"),
+        (64, "mouse", "鼠标"),
+        (67, "cell phone", "手机"),
+        (79, "toothbrush", "牙刷"),
+    ],
+)
+def test_coco_pairs(index: int, english: str, chinese: str) -> None:
+    assert (COCO80_EN[index], COCO80_ZH[index]) == (english, chinese)
+
+
+@needs_assets
+def test_coco_names_are_those_of_the_annotations() -> None:
+    text = (Path(ASSETS or "") / "photos" / "train128.coco.json").read_text(encoding="utf-8")
+    categories = json.loads(text)["categories"]
+    assert {category["id"]: category["name"] for category in categories} == dict(enumerate(COCO80_EN))
+
+
+def test_translate() -> None:
+    assert translate(COCO80_EN, "zh") == COCO80_ZH
+    assert translate(COCO80_ZH, "en") == COCO80_EN
+    assert translate(COCO80_ZH, "zh") == COCO80_ZH
+    assert translate(("person",), "zh") is None
+    assert translate((*COCO80_EN[:79], "brush"), "zh") is None
+
+
+def test_classes_by_id_and_name() -> None:
+    assert parse_classes(["0", "2", "person", "人"], COCO80_EN) == (0, 2)
+    assert parse_classes(["雪板", "dog"], ("dog", "雪板")) == (0, 1)
+    assert parse_classes(["Person", " 汽车 ", "traffic light"], COCO80_ZH) == (0, 2, 9)
+    assert parse_classes(["dog"], ("dog", "cat", "dog")) == (0, 2)
+    assert parse_classes(["Dog"], ("dog", "Dog")) == (1,)
+    assert parse_classes(["1"], ("1", "0")) == (1,)
+    assert parse_classes([], COCO80_EN) == ()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        ("80", "class id 80: the model has 80 classes, expected 0 to 79"),
+        ("-1", "class id -1"),
+        ("9" * 5000, "class id 9999"),
+        ("persn", "class 'persn': the model has no class of that name; the nearest is 'person'"),
+        ("双板滑雪", "the nearest is '双板滑雪板'"),
+        ("", "class ''"),
+    ],
+)
+def test_classes_that_do_not_exist(wanted: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        parse_classes(["person", wanted], COCO80_EN)
+
+
+def test_english_names_mean_nothing_to_other_models() -> None:
+    with pytest.raises(UsageError, match="the nearest is 'human'"):
+        parse_classes(["人"], ("human",))
