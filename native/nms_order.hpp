@@ -56,7 +56,7 @@ static void rank_sort(const Candidates& candidates, int32_t* order) {
     for (int32_t i = 0; i < candidates.count; ++i) {
         const int32_t mine = key[i];
         int32_t place = 0;
-        for (int32_t j = 0; j < count; ++j) place += (key[j] < mine) | ((key[j] == mine) & (j < i));
+        for (int32_t j = 0; j < count; ++j) place += key[j] < mine + (j < i);  // no key but the padding is INT32_MAX
         order[place] = i;
     }
 }
