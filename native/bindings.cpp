@@ -129,7 +129,8 @@ nb::object nms_answer(const NmsRequest& request) {
     return nb::make_tuple(nb::steal(kept), reply.nan, cut);
 }
 
-// None where the arguments are not of the plain form (see _native.pyi): the Python side then converts them or says what is wrong.
+// None where the arguments are not of the plain form (see _native.pyi): the Python side then converts them or says what is
+// wrong.
 nb::object nms_call(nb::handle boxes, nb::handle scores, nb::handle classes, nb::handle iou, nb::handle max_nms,
                     nb::handle max_det, bool want_cut) {
     const View box(boxes), score(scores);
