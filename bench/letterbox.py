@@ -3,9 +3,10 @@
     PYTHONPATH=src python bench/letterbox.py            # prints the table
     PYTHONPATH=src python bench/letterbox.py --write    # and refreshes RESULTS.md
 
-One thread each, interleaved in one process, medians in ms. Every call takes another of several frames, so that the source
-comes from memory as it does after decoding; both sides' target is what their callers reuse. Ours gives float32 in [0, 1],
-3 x h x w, padded; so does the recipe: resize, copyMakeBorder, transpose, astype, divide.
+One thread each, interleaved in one process, medians in ms. Every call takes another of several frames, so that the
+source comes from memory as it does after decoding. Both give float32 in [0, 1], 3 x h x w, padded. Ours writes into an
+array that is reused, as the engine does; the recipe (resize, copyMakeBorder, transpose, astype, divide) is as people write
+it. With reused buffers, one multiply a plane or cv2.dnn.blobFromImage it came out between equal and 20 % faster.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="refresh the section of RESULTS.md")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
-    how = f"Medians of {arguments.rounds} interleaved calls in ms, one thread, {_native.isa()} kernels, float32 3 x h x w."
+    how = f"Medians of {arguments.rounds} interleaved calls in ms, one thread, {_native.isa()} kernels, float32 NCHW."
     body = "\n\n".join(["## Letterbox and decoding", results.environment(), how, table(arguments.rounds)])
     print(body)
     if arguments.write:
