@@ -102,6 +102,26 @@ def scattered_classes(rng: Generator, n: int) -> Case:
     return boxes, scores, rng.choice(ids, n)
 
 
+def spread(rng: Generator, n: int) -> Case:
+    """So many survivors of one class that the native code turns to its grid; boxes of every size and kind.
+
+    A third are near copies of others; a few are giants, points, lines, inverted or infinite.
+    """
+    canvas = 40 * np.sqrt(n)
+    size = np.exp(rng.normal(2.5, 0.8, (n, 2)))
+    centre = rng.uniform(-canvas / 2, canvas / 2, (n, 2))
+    boxes = np.concatenate([centre - size / 2, centre + size / 2], 1)
+    copies = rng.random(n) < 0.33
+    boxes[copies] = boxes[rng.integers(0, n, copies.sum())] + rng.normal(0, 2, (copies.sum(), 4))
+    boxes = boxes.astype(np.float32)
+    odd = rng.permutation(n)[: n // 50]
+    boxes[odd[0::4]] *= np.float32(20)
+    boxes[odd[1::4], 2:] = boxes[odd[1::4], :2]
+    boxes[odd[2::4], 2] -= np.float32(100)
+    boxes[odd[3::4], 3] = np.inf
+    return boxes, rng.random(n).astype(np.float32), rng.integers(0, 8, n) // 7 * 5
+
+
 KINDS: tuple[Callable[[Generator, int], Case], ...] = (
     uniform,
     crowded,

@@ -66,6 +66,39 @@ def test_sizes(kind, n):
         check(boxes, scores, None)
 
 
+GRID_SCALES = [1.0, 2.0**40, 2.0**-52, 2.0**-66]  # ordinary; huge; areas near the denormals; areas that are denormal
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    SEEDS, st.sampled_from(GRID_SCALES), st.sampled_from([0.0, 0.005, 0.05, 0.3, 0.45, 0.55, 0.9, 1.0]), st.booleans()
+)
+def test_many_survivors_equal_reference(seed, scale, iou, agnostic):
+    boxes, scores, classes = cases.spread(np.random.default_rng(seed), 1600)
+    answer = check(boxes * np.float32(scale), scores, None if agnostic else classes, iou)
+    assert np.bincount(classes[answer.kept]).max() > 512
+
+
+def test_many_survivors_with_limits_equal_reference():
+    boxes, scores, classes = cases.spread(np.random.default_rng(0), 1800)
+    scores[::100] = np.nan
+    check(boxes, scores, classes, 0.45, 1700, 1100)
+    check(boxes, scores, None, 0.45, 1500, None)
+
+
+@pytest.mark.parametrize("far", [1e6, 1e30])
+def test_many_survivors_and_one_far_away(far):
+    """An outlier makes the grid's cells too coarse to be of use; the answer stays."""
+    boxes, scores, classes = cases.spread(np.random.default_rng(1), 1200)
+    boxes[5] = far, far, far * 1.01, far * 1.01
+    check(boxes, scores, classes * 0)
+
+
+def test_many_survivors_of_boxes_that_cannot_overlap():
+    boxes = np.zeros((700, 4), np.float32)
+    assert len(nms(boxes, np.ones(700, np.float32))) == 700
+
+
 @settings(max_examples=150, deadline=None)
 @given(SEEDS, st.sampled_from([cases.crowded, cases.grid, cases.tiny, cases.beyond_8k]))
 def test_iou_exactly_at_the_threshold(seed, kind):
