@@ -5,8 +5,8 @@
 
 One thread each, interleaved in one process, medians in ms. Every call takes another of several frames, so that the
 source comes from memory as it does after decoding. Both give float32 in [0, 1], 3 x h x w, padded. Ours writes into an
-array that is reused, as the engine does; the recipe (resize, copyMakeBorder, transpose, astype, divide) is as people write
-it. With reused buffers, one multiply a plane or cv2.dnn.blobFromImage it came out between equal and 20 % faster.
+array that is reused, as the engine does; the recipe (resize, copyMakeBorder, transpose, astype, divide) is as people
+write it. With reused buffers, one multiply a plane, or cv2.dnn.blobFromImage it came out equal to 20 % faster.
 """
 
 from __future__ import annotations
