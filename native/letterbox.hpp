@@ -168,7 +168,8 @@ struct Target {
             write_pixels(row, count, channels, request.target + 3 * (int64_t(y) * request.width + left));
         } else {
             for (int c = 0; c < 3; ++c)
-                write_plane(row, count, channels[c], request.target + (int64_t(c) * request.height + y) * request.width + left);
+                write_plane(row, count, channels[c],
+                            request.target + (int64_t(c) * request.height + y) * request.width + left);
         }
         border_row(y, 0, left);
         border_row(y, left + count, request.width - left - count);
