@@ -111,6 +111,25 @@ def test_damaged_pixels_are_corrupt():
     assert "PNG" in str(error)
 
 
+@pytest.mark.parametrize(("code", "expected"), [(cv2.Error.StsNoMem, MemoryError), (cv2.Error.StsAssert, ImageError)])
+def test_no_memory_is_not_the_image_s_fault(monkeypatch, code, expected):
+    def fail(*_):
+        error = cv2.error("raised by the test")
+        error.code, error.err = code, "what went wrong"
+        raise error
+
+    monkeypatch.setattr(cv2, "imdecode", fail)
+    with pytest.raises(expected, match="40x24 pixels" if expected is MemoryError else "what went wrong"):
+        decode(encoded.encode(encoded.picture(24, 40), ".png"), "x")
+
+
+def test_a_decoder_that_disagrees_with_the_header_is_not_believed(monkeypatch):
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: np.zeros((5, 6, 3), np.uint8))
+    error = refusal(encoded.encode(encoded.picture(24, 40), ".png"))
+    assert error.code == "corrupt"
+    assert "says 40x24 pixels, but it decodes to 6x5" in str(error)
+
+
 def test_empty_and_foreign_files():
     assert refusal(b"").code == "empty"
     assert refusal(b"GIF89a" + bytes(30)).code == "unsupported"
