@@ -14,6 +14,7 @@ def letterbox(
     bgr: bool,  # the order of the target's channels, and of mean and std
 ) -> None:
     """Resizes, normalises and pads. ValueError or TypeError where an argument does not fit."""
+
 def nms(
     boxes: npt.NDArray[np.float32],  # (n, 4) float32
     scores: npt.NDArray[np.float32],  # (n,) float32
