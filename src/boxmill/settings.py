@@ -11,7 +11,15 @@ from typing import Any, Literal
 
 from boxmill.errors import UsageError
 
-__all__ = ["EngineSettings", "ModelSettings", "OutputSettings", "PostSettings", "RunSettings", "available_cpus", "settings"]
+__all__ = [
+    "EngineSettings",
+    "ModelSettings",
+    "OutputSettings",
+    "PostSettings",
+    "RunSettings",
+    "available_cpus",
+    "settings",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +102,9 @@ def settings(source: str, flags: Mapping[str, Any]) -> RunSettings:
 
 def _size(values: list[int]) -> tuple[int, int]:
     if len(values) not in (1, 2) or min(values) < 1:
-        raise UsageError(f"--imgsz: expected one size, or height and width, in pixels; got {' '.join(map(str, values))}")
+        raise UsageError(
+            f"--imgsz: expected one size, or height and width, in pixels; got {' '.join(map(str, values))}"
+        )
     return values[0], values[-1]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import cv2
 import numpy as np
@@ -48,7 +49,7 @@ def png(seed: int) -> bytes:
 
 
 def photos(count: int) -> list[tuple[str, Callable[[], bytes]]]:
-    return [(f"{seed}.png", lambda data=png(seed): data) for seed in range(count)]
+    return [(f"{seed}.png", partial(png, seed)) for seed in range(count)]
 
 
 def job(items: Inputs, **changes: object) -> Job:
@@ -114,7 +115,7 @@ def test_a_network_error_in_a_batch_is_pinned_on_the_image_that_causes_it() -> N
             return super().infer(tensor)
 
     seen: list[Float32] = []
-    files = [(f"{i}.png", lambda data=png(4 * i): data) for i in range(6)]  # one shape: one batch
+    files = [(f"{i}.png", partial(png, 4 * i)) for i in range(6)]  # one shape: one batch
     Run(job(inputs(files[2:3]), runtime=Recorder(SPEC))).execute()
     store = Memory()
     Run(job(inputs(files), store=store, runtime=Picky(seen[0]), batch=6)).execute()
@@ -156,7 +157,8 @@ def test_time_table_adds_up_and_every_outcome_has_its_times() -> None:
     accounted = sum(table.stages.values()) + sum(table.waits.values()) + table.unexplained
     assert accounted == pytest.approx(3 * table.wall)
     assert all(seconds > 0 for seconds in table.stages.values())
-    assert all({"read", "decode", "preprocess", "model", "postprocess"} <= o.times.keys() for o in store.outcomes.values())
+    stages = {"read", "decode", "preprocess", "model", "postprocess"}
+    assert all(stages <= outcome.times.keys() for outcome in store.outcomes.values())
 
 
 def test_progress_ends_complete() -> None:

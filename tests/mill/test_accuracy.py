@@ -71,9 +71,7 @@ def detections(run: Path, truth: COCO) -> list[dict[str, object]]:
         for one in document["objects"]:
             x1, y1, x2, y2 = one["bbox"]
             box = [x1, y1, x2 - x1, y2 - y1]
-            rows.append(
-                {"image_id": image_id, "category_id": one["class_id"], "bbox": box, "score": one["confidence"]}
-            )
+            rows.append({"image_id": image_id, "category_id": one["class_id"], "bbox": box, "score": one["confidence"]})
     return rows
 
 

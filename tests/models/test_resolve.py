@@ -405,6 +405,15 @@ def test_any_evidence_ends_in_a_model_or_a_usable_message(
         assert all(side % spec.input.stride == 0 for side in spec.input.size)
 
 
+def test_a_proposed_card_for_anchors_first_and_symbolic_classes_is_accepted(tmp_path: Path) -> None:
+    onnx = summary(["batch", 3, "height", "width"], (1, 2100, None), {"stride": "32", "names": "{0: 'a', 1: 'b'}"})
+    with pytest.raises(ModelError, match="CONFIRM") as caught:
+        run(onnx)
+    path = tmp_path / "model.onnx.yaml"
+    path.write_text(str(caught.value).split("\n\n", 1)[1], encoding="utf-8")
+    assert run(onnx, load_card(path)).spec.head.type == "yolox"
+
+
 @needs_assets
 @pytest.mark.parametrize("name", ["yolox_nano_416", "yolov5n_640", "yolov9t_relu_320_3cls"])
 def test_real_models(tmp_path: Path, name: str) -> None:

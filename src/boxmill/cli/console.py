@@ -10,7 +10,8 @@ from time import perf_counter
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 from rich.table import Table
 
 from boxmill.api import Prepared
@@ -69,10 +70,11 @@ class Reporter:
         self.note(
             f"{summary['processed']} ok ({summary['objects']} objects, {summary['empty']} images without), "
             f"{failed['count']} failed, of {summary['total_images']}; "
-            f"{summary['images_per_s']:.1f} images/s, {summary['wall']:.1f} s, peak {summary['peak_memory'] / 2**20:.0f} MiB"
+            f"{summary['images_per_s']:.1f} images/s, {summary['wall']:.1f} s, "
+            f"peak {summary['peak_memory'] / 2**20:.0f} MiB"
         )
         if summary["truncated"]:
-            self.note(f"{summary['truncated']} images reached a limit (--max-det, --max-nms): marked \"truncated\"")
+            self.note(f'{summary["truncated"]} images reached a limit (--max-det, --max-nms): marked "truncated"')
         if summary["nan_candidates"]:
             self.note(f"{summary['nan_candidates']} candidate boxes were dropped because the network gave NaN")
         for row in failed["first"][:_LISTED_FAILURES]:

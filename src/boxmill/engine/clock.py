@@ -26,7 +26,9 @@ class Lap:
         self._start = perf_counter()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.seconds = perf_counter() - self._start
         self._totals[self._name] += self.seconds
 

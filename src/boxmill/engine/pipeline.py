@@ -1,7 +1,7 @@
 """The one loop: inputs in, outcomes out. The only place where the rooms meet.
 
-Each worker thread takes one input (or a batch) through the whole chain, and then the next. On a CPU this keeps every core
-busy: reading, decoding, the network, native pre- and post-processing and writing all release the GIL.
+Each worker thread takes one input (or a batch) through the whole chain, and then the next. On a CPU this keeps every
+core busy: reading, decoding, the network, native pre- and post-processing and writing all release the GIL.
 """
 
 from __future__ import annotations

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from boxmill.errors import ImageError
-from boxmill.types import Frame, UInt8
 from boxmill.images.header import ImageHeader, read_header
 from boxmill.images.structure import truncated
+from boxmill.types import Frame, UInt8
 
 __all__ = ["DecodeLimits", "configure_opencv", "decode"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from boxmill.types import Float32, Geometry, InputSpec, Int32, UInt8
 from boxmill.images.letterbox import resized_size
+from boxmill.types import Float32, Geometry, InputSpec, Int32, UInt8
 
 __all__ = ["reference_letterbox"]
 

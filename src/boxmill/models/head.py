@@ -48,7 +48,7 @@ def head_shape(case: Case, size: tuple[int, int]) -> HeadShape:
 
 def _as_card_says(case: Case, said: HeadType, size: tuple[int, int]) -> HeadShape:
     sets = _stride_sets(case)
-    fitting = match_heads(case.output_dims, size, None, sets)
+    fitting = _matching(case, size, sets)
     same = next((shape for shape in fitting if shape.type == said), None)
     shape = same or read_dims(said, case.output_dims, case.names_count(), sets[0])
     # A card may call (anchors, 5 + classes) yolov5 whatever the number of anchors, as YOLOX exported with its boxes
@@ -70,9 +70,7 @@ def _as_card_says(case: Case, said: HeadType, size: tuple[int, int]) -> HeadShap
 
 
 def _as_shapes_say(case: Case, size: tuple[int, int]) -> HeadShape:
-    sets = _stride_sets(case)
-    found = match_heads(case.output_dims, size, case.names_count(), sets)
-    found = found or match_heads(case.output_dims, size, None, sets)
+    found = _matching(case, size, _stride_sets(case))
     if not found:
         _fail_unknown(case, size)
     by_type = {shape.type: shape for shape in found}
@@ -89,6 +87,12 @@ def _as_shapes_say(case: Case, size: tuple[int, int]) -> HeadShape:
     else:
         case.ledger.note("head.type", first.type, "shapes", f"the output is {_dims(case)}")
     return first
+
+
+def _matching(case: Case, size: tuple[int, int], sets: list[tuple[int, ...]]) -> list[HeadShape]:
+    """Heads that fit shape and names; without names that fit, those that fit the shape."""
+    named = match_heads(case.output_dims, size, case.names_count(), sets)
+    return named or match_heads(case.output_dims, size, None, sets)
 
 
 def _stride_sets(case: Case) -> list[tuple[int, ...]]:

@@ -24,8 +24,8 @@ class Runtime(Protocol):
             tensor: (B, 3, h, w) or (B, h, w, 3) float32, as `spec.input.layout` says.
 
         Returns:
-            The head's raw outputs, in the order of `spec.head.outputs`, each (B, ...) float32. They may lie in memory that
-            the calling thread's next `infer` writes over.
+            The head's raw outputs, in the order of `spec.head.outputs`, each (B, ...) float32. They may lie in memory
+            that the calling thread's next `infer` writes over.
         """
 
     def close(self) -> None:

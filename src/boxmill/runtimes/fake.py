@@ -1,8 +1,8 @@
 """A runtime without a network: boxes computed from the pixels by simple arithmetic, the same everywhere.
 
-It exists to test everything around a network, and to measure the engine alone. Every cell of the grids of strides 8, 16 and
-32 yields one anchor whose centre, size and scores come from the mean colour of the cell, so the result depends on every
-pixel of its own image and on nothing else.
+It exists to test everything around a network, and to measure the engine alone. Every cell of the grids of strides 8, 16
+and 32 yields one anchor whose centre, size and scores come from the mean colour of the cell, so the result depends on
+every pixel of its own image and on nothing else.
 """
 
 from __future__ import annotations

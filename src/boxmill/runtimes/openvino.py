@@ -1,9 +1,10 @@
 """Networks on the CPU through OpenVINO: one compiled model, one infer request for each calling thread.
 
-Each stream has exactly one thread, whatever the number of workers: then the arithmetic, and so the result, does not depend
-on how many images are under way, and no worker waits for another inside a network (two streams of one thread took 10.8 ms an
-image where one stream of two took 14.1). Threads are not pinned, because decoding and post-processing run beside them on the
-same cores. The batch is always 1: larger ones gain nothing on a CPU, and in bf16 they would change the rounding.
+Each stream has exactly one thread, whatever the number of workers: then the arithmetic, and so the result, does not
+depend on how many images are under way, and no worker waits for another inside a network (two streams of one thread
+took 10.8 ms an image where one stream of two took 14.1). Threads are not pinned, because decoding and post-processing
+run beside them on the same cores. The batch is always 1: larger ones gain nothing on a CPU, and in bf16 they would change
+the rounding.
 """
 
 from __future__ import annotations
@@ -54,13 +55,13 @@ class OpenVinoRuntime:
         """Reads and compiles the network.
 
         Raises:
-            ModelError: OpenVINO cannot read or compile it, it lacks a named output, or the precision is impossible here.
+            ModelError: OpenVINO cannot read or compile it, a named output is missing, or the precision is impossible.
         """
         import openvino as ov
 
         self.spec = spec
         self.version = ov.__version__.split("-")[0]
-        self.precision = _effective_precision(options.precision)
+        self.precision: str = _effective_precision(options.precision)
         core = ov.Core()
         core.set_property({"CACHE_DIR": ""})
         try:
@@ -76,8 +77,8 @@ class OpenVinoRuntime:
     def infer(self, tensor: Float32) -> list[Float32]:
         """See `Runtime.infer`, with B = 1; the arrays are the request's own memory.
 
-        The first call of a process must end before another thread makes one: OpenVINO's Python binding initialises itself
-        then, and two threads at once can wait for each other for ever.
+        The first call of a process must end before another thread makes one: OpenVINO's Python binding initialises
+        itself then, and two threads at once can wait for each other for ever.
         """
         request: Any = getattr(self._local, "request", None)
         if request is None:

@@ -54,7 +54,8 @@ def list_source(source: str | os.PathLike[str]) -> Listing:
 
     Args:
         source: an image file, a folder (searched recursively; symbolic links are not followed), a glob pattern
-            (quoted; `**` is recursive), or a list file (.txt or .lst, UTF-8, a path a line, relative to the list's folder).
+            (quoted; `**` is recursive), or a list file (.txt or .lst, UTF-8, a path a line, relative to the list's
+            folder).
 
     Raises:
         SourceError: the source does not exist, cannot be listed, or holds no image.
@@ -67,7 +68,9 @@ def list_source(source: str | os.PathLike[str]) -> Listing:
     elif globbing.has_magic(path):
         listing = _glob(path)
     else:
-        raise SourceError(f"source not found: {os.fsdecode(path)!r}; expected an image, a folder, a glob or a list file")
+        raise SourceError(
+            f"source not found: {os.fsdecode(path)!r}; expected an image, a folder, a glob or a list file"
+        )
     if not listing.keys:
         raise SourceError(_nothing_found(os.fsdecode(path), listing.skipped))
     return listing
@@ -195,5 +198,5 @@ def _add_inside(listing: Listing, inside: dict[bytes, dict[bytes, bool]]) -> Non
 
 
 def _read(path: bytes) -> bytes:
-    with open(path, "rb", buffering=0) as file:  # noqa: PTH123  (a bytes path may not be valid text)
+    with open(path, "rb", buffering=0) as file:
         return file.read()

@@ -65,9 +65,7 @@ class Tally:
             "failed": {
                 "count": self.failed,
                 "by_code": dict(sorted(self.by_code.items())),
-                "first": [
-                    {"image": f.key, "stage": f.stage, "code": f.code, "message": f.message} for f in failures
-                ],
+                "first": [{"image": f.key, "stage": f.stage, "code": f.code, "message": f.message} for f in failures],
             },
             "empty": self.empty,
             "truncated": self.truncated,
