@@ -20,7 +20,7 @@ def nms(
     """
 
 def postprocess(
-    raw: Buffer,  # (images, rows, columns) float32
+    raw: npt.NDArray[np.float32],  # (images, rows, columns) float32
     head: int,  # 0 yolo, 1 yolov5, 2 yolox
     normalized: bool,
     sigmoid: bool,
@@ -30,10 +30,10 @@ def postprocess(
     iou: float,  # 0 to 1
     max_det: int,  # 1 or more
     max_nms: int,  # 1 or more
-    wanted: Buffer | None,  # (classes,) uint8, nonzero: wanted
+    wanted: bytearray | None,  # (classes,) uint8, nonzero: wanted
     agnostic: bool,
     multi_label: bool,
-    geometry: Buffer | None,  # (images, 6) float32: scale x, y; pad left, top; source width, height
+    geometry: npt.NDArray[np.float32] | None,  # (images, 6) float32: scale x, y; pad left, top; source width, height
 ) -> list[tuple[bytearray, int, float | None, int]] | None:
     """For each image its boxes (n, 4), scores (n,), classes (n,) and anchors (n,) behind one another; n; cut; nan.
 
