@@ -3,8 +3,8 @@
 Each stream has exactly one thread, whatever the number of workers: then the arithmetic, and so the result, does not
 depend on how many images are under way, and no worker waits for another inside a network (two streams of one thread
 took 10.8 ms an image where one stream of two took 14.1). Threads are not pinned, because decoding and post-processing
-run beside them on the same cores. The batch is always 1: larger ones gain nothing on a CPU, and in bf16 they would change
-the rounding.
+run beside them on the same cores. The batch is always 1: larger ones gain nothing on a CPU, and in bf16 they would
+change the rounding.
 """
 
 from __future__ import annotations
