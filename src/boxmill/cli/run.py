@@ -15,6 +15,7 @@ from cyclopts import Parameter
 from boxmill.api import Prepared, prepare
 from boxmill.cli.console import Reporter
 from boxmill.engine import Run, TimeTable
+from boxmill.images import configure_opencv
 from boxmill.settings import RunSettings, settings
 
 Many = Parameter(consume_multiple=True, negative="")
@@ -113,6 +114,7 @@ def run(
 
 
 def _run(chosen: RunSettings, reporter: Reporter, *, as_json: bool) -> int:
+    configure_opencv()
     prepared = prepare(chosen)
     reporter.settings(prepared)
     run = Run(prepared.job)

@@ -1,0 +1,79 @@
+"""A tiny detector made on the spot: convolutions only, random weights, any height and width."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+STRIDES = (8, 16, 32)
+
+
+def _level(stride: int, rows: int, rng: np.random.Generator) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+    """(B, 3, h, w) -> (B, rows, cells) by one convolution whose kernel is its stride."""
+    weight = rng.normal(0, 1 / stride, (rows, 3, stride, stride)).astype(np.float32)
+    constants = [
+        numpy_helper.from_array(weight, f"weight{stride}"),
+        numpy_helper.from_array(np.array([0, rows, -1], np.int64), f"shape{stride}"),
+    ]
+    nodes = [
+        helper.make_node("Conv", ["images", f"weight{stride}"], [f"conv{stride}"], strides=[stride, stride]),
+        helper.make_node("Reshape", [f"conv{stride}", f"shape{stride}"], [f"level{stride}"]),
+    ]
+    return nodes, constants
+
+
+def write_detector(path: Path, names: tuple[str, ...], *, dynamic: bool = True, size: int = 96) -> Path:
+    """An ONNX file with a `yolo` head and the metadata that ultralytics' exporter writes.
+
+    Args:
+        path: where to write it.
+        names: of its classes.
+        dynamic: symbolic batch, height and width; otherwise one image of `size`.
+        size: side of the square it says it was exported for, in pixels.
+    """
+    rng = np.random.default_rng(7)
+    rows = 4 + len(names)
+    nodes, constants = [], []
+    for stride in STRIDES:
+        more_nodes, more_constants = _level(stride, rows, rng)
+        nodes += more_nodes
+        constants += more_constants
+    constants += [
+        numpy_helper.from_array(np.array([4, len(names)], np.int64), "parts"),
+        numpy_helper.from_array(np.array(40, np.float32), "pixels"),
+    ]
+    nodes += [
+        helper.make_node("Concat", [f"level{stride}" for stride in STRIDES], ["all"], axis=2),
+        helper.make_node("Split", ["all", "parts"], ["raw_boxes", "logits"], axis=1),
+        helper.make_node("Abs", ["raw_boxes"], ["sizes"]),
+        helper.make_node("Mul", ["sizes", "pixels"], ["boxes"]),
+        helper.make_node("Sigmoid", ["logits"], ["scores"]),
+        helper.make_node("Concat", ["boxes", "scores"], ["output0"], axis=1),
+    ]
+    cells = sum((size // stride) ** 2 for stride in STRIDES)
+    image = ["batch", 3, "height", "width"] if dynamic else [1, 3, size, size]
+    head = ["batch", rows, "anchors"] if dynamic else [1, rows, cells]
+    graph = helper.make_graph(
+        nodes,
+        "detector",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, image)],
+        [helper.make_tensor_value_info("output0", TensorProto.FLOAT, head)],
+        constants,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    metadata = {
+        "description": "Ultralytics-like detector",
+        "author": "Ultralytics",
+        "stride": "32",
+        "task": "detect",
+        "batch": "1",
+        "imgsz": str([size, size]),
+        "names": str(dict(enumerate(names))),
+    }
+    helper.set_model_props(model, metadata)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+    return path
