@@ -167,7 +167,6 @@ def _describe(settings: RunSettings, resolution: Resolution, job: Job) -> dict[s
         "source": settings.source,
         "settings": {
             "weights": str(settings.model.weights),
-            "labels": None if settings.model.labels is None else str(settings.model.labels),
             **asdict(settings.post),
             "runtime": job.runtime.name,
             "precision": job.runtime.precision,

@@ -49,7 +49,6 @@ def test_ultralytics_with_open_shape() -> None:
     assert result.spec.head == HeadSpec("yolo", outputs=("output0",))
     assert result.spec.names[79] == "thing 79"
     assert result.rect
-    assert result.max_batch is None
     assert result.warnings == ()
     assert note(result, "input.size") == ("[640, 640]", "metadata")
     assert note(result, "input.color") == ("RGB", "metadata")
@@ -59,7 +58,6 @@ def test_ultralytics_with_fixed_shape() -> None:
     result = run(summary([4, 3, 320, 480], [4, 84, 3150], ULTRALYTICS))
     assert result.spec.input == InputSpec((320, 480))
     assert not result.rect
-    assert result.max_batch == 4
     assert note(result, "input.size") == ("[320, 480]", "shapes")
     assert note(result, "rect") == ("false", "shapes")
 
@@ -313,11 +311,13 @@ def test_unread_labels_are_a_mistake_of_the_caller() -> None:
         run(summary(STATIC, [1, 84, 8400], ULTRALYTICS), Card(labels="coco80"))
 
 
-def test_the_table_is_aligned() -> None:
-    lines = run(summary(STATIC, [1, 84, 8400], ULTRALYTICS)).table().splitlines()
-    assert "input.size       [640, 640]" in "\n".join(lines)
-    column = {line.index(word) for line in lines for word in ("metadata", "shapes") if f"  {word}" in line}
-    assert len(column) == 1
+def test_the_table_has_a_line_for_each_source() -> None:
+    lines = run(summary(STATIC, [1, 84, 8400], ULTRALYTICS), Card(input=CardInput(pad=0))).table().splitlines()
+    said = {line.split()[0]: line for line in lines}
+    assert len(said) == len(lines)
+    assert "input.size [640, 640] (the network's input is fixed at 640x640)" in said["shapes"]
+    assert "input.color RGB" in said["metadata"]
+    assert said["card"] == "card      input.pad 0"
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run_command(arguments: list[str]) -> int:
     """Runs one command line and returns its exit code."""
-    from cyclopts import App, CycloptsError
+    from cyclopts import App, CycloptsError, Parameter
 
     from boxmill.cli.run import run
 
@@ -32,6 +32,7 @@ def run_command(arguments: list[str]) -> int:
         help="Images in, boxes out: run a detector over many images, exactly, at the machine's speed.",
         version=__version__,
         result_action="return_value",
+        default_parameter=Parameter(show_default=False),
     )
     app.command(run)
     try:

@@ -37,13 +37,9 @@ class Reporter:
 
     def settings(self, prepared: Prepared) -> None:
         """The effective settings, and where each conclusion about the model came from."""
-        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-        for note in prepared.resolution.notes:
-            table.add_row(note.field, str(note.value), f"[dim]{note.source}")
-        chosen, origin = prepared.description["settings"], prepared.job.runtime.name
-        table.add_row("runtime", f"{origin} {chosen['precision']}, {chosen['workers']} workers")
-        table.add_row("thresholds", f"conf {chosen['conf']:g}, iou {chosen['iou']:g}, max_det {chosen['max_det']}")
-        self._console.print(table)
+        self.note(prepared.resolution.table())
+        chosen = prepared.description["settings"]
+        self.note(f"run       {', '.join(f'{name} {_shown(value)}' for name, value in chosen.items())}")
         for warning in prepared.resolution.warnings:
             self.note(f"warning: {warning}")
         skipped = prepared.listing.skipped
@@ -100,6 +96,12 @@ class _PlainLines:
         if perf_counter() - self._last >= _PLAIN_INTERVAL:
             self._last = perf_counter()
             self._reporter.note(f"{progress.done}/{progress.total}  {_speed(progress)}{_remaining(progress)}")
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return " ".join(map(str, value)) or "all"
+    return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _bar(console: Console) -> Bar:

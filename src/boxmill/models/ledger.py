@@ -70,7 +70,9 @@ def shown(value: object) -> str:
 
 
 def table(notes: tuple[Note, ...]) -> str:
-    """The notes as lines of aligned columns: field, value, source."""
-    rows = [(note.field, note.value, f"{note.source}: {note.why}" if note.why else note.source) for note in notes]
-    widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
-    return "\n".join(f"{field:<{widths[0]}}  {value:<{widths[1]}}  {source}" for field, value, source in rows)
+    """The notes, a line for each source: `card  head.type yolox, input.color BGR, …`."""
+    by_source: dict[Source, list[str]] = {}
+    for note in notes:
+        why = f" ({note.why})" if note.why else ""
+        by_source.setdefault(note.source, []).append(f"{note.field} {note.value}{why}")
+    return "\n".join(f"{source:<10}{', '.join(said)}" for source, said in by_source.items())

@@ -36,12 +36,11 @@ class Resolution:
 
     spec: ModelSpec
     rect: bool  # each image in the smallest shape of its own aspect ratio; otherwise all in spec.input.size
-    max_batch: int | None  # images that the network takes at once; None: any number
     notes: tuple[Note, ...]
     warnings: tuple[str, ...]
 
     def table(self) -> str:
-        """The notes as aligned lines: field, value, source."""
+        """The notes, a line for each source."""
         return table(self.notes)
 
 
@@ -77,12 +76,9 @@ def resolve(
     names = _names(case, shape)
     spec = ModelSpec(input_spec(case, shape, known), head_spec(case, shape), names)
     use_rect = _rect(case, rect, spec, fixed)
-    batch = case.image_dims[0]
-    max_batch = batch if isinstance(batch, int) else None
-    case.ledger.note("batch", "any" if max_batch is None else max_batch, "shapes")
     if case.ledger.questions:
         case.fail(_request(case, spec))
-    return Resolution(spec, use_rect, max_batch, tuple(case.ledger.notes), tuple(case.ledger.warnings))
+    return Resolution(spec, use_rect, tuple(case.ledger.notes), tuple(case.ledger.warnings))
 
 
 def _layout(case: Case) -> Layout:
