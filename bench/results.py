@@ -41,7 +41,7 @@ def environment(packages: Iterable[str] = PACKAGES) -> str:
             continue
     return "\n".join(
         [
-            f"- Machine: {_processor()}, {platform.system()} {platform.release()}",
+            f"- Machine: {_processor()}, {platform.system()}",
             f"- Versions: {', '.join(versions)}",
             f"- Command: `python {' '.join([_relative(sys.argv[0]), *sys.argv[1:]])}` at commit {_commit()}",
         ]
