@@ -19,7 +19,9 @@ def make_photos(assets, folder, count=100):
     photos = assets / "photos"
     originals = [photos / name for name in LARGE] + sorted((photos / "train128").glob("*.jpg"))
     if len(originals) < count:
-        raise SystemExit(f"expected at least {count} photos under {photos}, found {len(originals)}; check BOXMILL_ASSETS")
+        raise SystemExit(
+            f"expected at least {count} photos under {photos}, found {len(originals)}; check BOXMILL_ASSETS"
+        )
     paths = []
     for number, original in enumerate(originals[:count]):
         path = folder / f"{number:03d}-{original.stem}.jpg"

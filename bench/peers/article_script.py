@@ -1,13 +1,14 @@
 """A plain batch script such as a first article on the subject arrives at, moved to the CPU. Peers' environment.
 
-Design: the network is loaded once from the .pt; photos are taken in batches of 8; each is opened with Pillow, turned to
-RGB, resized to fit 640x640, pasted on a grey square and scaled to 0-1 with NumPy; one float32 (or, with --bf16, autocast)
-forward pass a batch in eager PyTorch; class-aware NMS with torchvision; boxes are scaled back to the photo; one JSON file
-a photo is written. Decoding, inference and writing follow one another in one thread; PyTorch's own threads are left alone.
+Design: the network is loaded once from the .pt; photos are taken in batches of 8; each is opened with Pillow, turned
+to RGB, resized to fit 640x640, pasted on a grey square and scaled to 0-1 with NumPy; one float32 (or, with --bf16,
+autocast) forward pass a batch in eager PyTorch; class-aware NMS with torchvision; boxes are scaled back to the photo;
+one JSON file a photo is written. Decoding, inference and writing follow one another in one thread; PyTorch uses every core.
 """
 
 import argparse
 import json
+import os
 from pathlib import Path
 
 import protocol
@@ -39,13 +40,16 @@ def main():
 
 
 def load(path):
+    import torch
     from ultralytics import YOLO
 
-    return YOLO(path, task="detect").model.float().fuse().eval()
+    network = YOLO(path, task="detect").model.float().fuse().eval()
+    torch.set_num_threads(os.cpu_count())  # a plain script has them all; importing ultralytics leaves cores - 1
+    return network
 
 
 def detect(network, paths, arguments):
-    """Detects one batch and writes its JSON files; returns the objects of each photo."""
+    """Detects one batch and writes its JSON files; returns (objects, no stage times) of each photo."""
     import numpy as np
     import torch
 
@@ -58,7 +62,7 @@ def detect(network, paths, arguments):
     for path, head, (_, geometry, size) in zip(paths, raw, prepared, strict=True):
         objects = postprocess(head, geometry, size)
         write(arguments.out / f"{path.stem}.json", path.name, size, objects)
-        results.append(objects)
+        results.append((objects, {}))
     return results
 
 
@@ -85,7 +89,8 @@ def postprocess(head, geometry, size):
     scores, classes = head[4:].max(0)
     candidates = scores > CONF
     centre, extent = head[:2, candidates].T, head[2:4, candidates].T  # (N, 2) each
-    boxes, scores, classes = torch.cat([centre - extent / 2, centre + extent / 2], 1), scores[candidates], classes[candidates]
+    boxes = torch.cat([centre - extent / 2, centre + extent / 2], 1)
+    scores, classes = scores[candidates], classes[candidates]
     kept = batched_nms(boxes, scores, classes, IOU)[:MAX_DET]
     ratio, left, top = geometry
     boxes = (boxes[kept] - torch.tensor([left, top, left, top])) / ratio
@@ -94,13 +99,18 @@ def postprocess(head, geometry, size):
     return torch.cat([boxes, scores[kept, None], classes[kept, None].float()], 1).tolist()
 
 
+def describe(x1, y1, x2, y2, score, cls):
+    box = [round(value) for value in (x1, y1, x2, y2)]
+    return {"label": str(int(cls)), "class_id": int(cls), "confidence": round(score, 6), "bbox": box}
+
+
 def write(path, name, size, objects):
     document = {
         "image": name,
         "width": size[0],
         "height": size[1],
-        "objects": [
-            {"label": str(int(cls)), "class_id": int(cls), "confidence": round(score, 6), "bbox": [round(v) for v in box]}
+        "objects": [describe(*row) for row in objects],
+    }
             for *box, score, cls in objects
         ],
     }

@@ -44,7 +44,9 @@ def make_weights(sample, path):
     level_classes(yolo.model, batch)
     counts = raise_class_bias(yolo, sample)
     yolo.save(path)
-    print(f"{path.name}: boxes an image over {len(counts)} photos: mean {sum(counts) / len(counts):.1f}, {sorted(counts)}")
+    print(
+        f"{path.name}: boxes an image over {len(counts)} photos: mean {sum(counts) / len(counts):.1f}, {sorted(counts)}"
+    )
     if len(set(counts)) < len(counts) // 4:
         raise SystemExit("the network answers much the same to every photo: its activations are not alive")
     return path
@@ -98,7 +100,9 @@ def level_classes(network, batch):
 
     def level(layer, _inputs, logits):  # (B, classes, h, w)
         layer.weight.mul_(STRETCH)
-        layer.bias.copy_(-STRETCH * (logits - layer.bias[:, None, None]).transpose(0, 1).flatten(1).quantile(0.999, dim=1))
+        layer.bias.copy_(
+            -STRETCH * (logits - layer.bias[:, None, None]).transpose(0, 1).flatten(1).quantile(0.999, dim=1)
+        )
 
     hooks = [layer.register_forward_hook(level) for layer in class_layers(network)]
     with torch.no_grad():
