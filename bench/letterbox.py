@@ -20,7 +20,7 @@ import numpy as np
 import results
 
 from boxmill import _native
-from boxmill.images import decode, geometry, preprocess, resized_size
+from boxmill.images import decode, geometry, preprocess
 from boxmill.types import Frame, Geometry, InputSpec
 
 SPEC = InputSpec()
@@ -37,7 +37,7 @@ def photo_like(height: int, width: int, seed: int) -> np.ndarray:
 
 
 def recipe(pixels: np.ndarray, placed: Geometry) -> np.ndarray:
-    (height, width), (left, top) = resized_size(placed), placed.pad
+    (height, width), (left, top) = placed.resized, placed.pad
     resized = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
     bottom, right = placed.network[0] - height - top, placed.network[1] - width - left
     padded = cv2.copyMakeBorder(resized, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(114, 114, 114))

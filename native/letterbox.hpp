@@ -1,13 +1,11 @@
 // Letterbox in one pass: bilinear resize, colour order, normalisation, layout and border, from uint8 RGB to float32.
 //
-// Sample positions are OpenCV's INTER_LINEAR: (i + 0.5) * source / resized - 0.5, clamped to the edge pixels. Blending is
-// 16-bit fixed point, in 1/128 of a grey level with weights of 1/32768: a result is within 0.02 grey levels of exact
-// arithmetic, whole pixels stay whole, and every instruction set gives the same bits because only integers are blended.
+// The resized pixels are those of OpenCV's INTER_LINEAR for uint8 (5.0, x86-64), bit for bit: networks were trained on them,
+// and finer arithmetic moved the average precision of published models by up to .004. src/boxmill/images/reference.py is
+// the definition; integers alone are blended, so every instruction set gives the same bits.
 //
-// One 8-byte load fetches a pixel and its right neighbour, so that an output pixel costs two loads and two 16-bit lerps,
-// whatever the scale. Kernel alone, 1920x1080 -> 640x360, source in cache, EPYC of family 26, GCC 12, ms with AVX-512 |
-// AVX2 | SSE4: three passes of auto-vectorised loops over gathered bytes .51 | .82 | 1.39; this .22 | .32 | .49.
-// bench/letterbox.py measures from Python.
+// One 8-byte load fetches a pixel and its right neighbour, so that an output pixel costs two loads and a few operations on
+// a shared register, whatever the scale. bench/letterbox.py measures from Python.
 #pragma once
 #include <cstring>
 
@@ -17,44 +15,50 @@
 
 namespace boxmill::BOXMILL_ISA {
 
-// Where one output row or column samples its axis: source[first] + weight / 32768 * (source[first + 1] - source[first]).
-struct Sample {
-    int32_t first;
-    int16_t weight;  // 0 wherever first is the last pixel
+// Where one output row or column samples its axis, in float32 as OpenCV has it: the pixel before, or -1, and the weights.
+struct Tap {
+    int32_t before;
+    Weights weights;
 };
 
-static inline Sample sample_at(int32_t index, int32_t source, int32_t resized) {
-    const double position = (index + 0.5) * (static_cast<double>(source) / resized) - 0.5;
-    if (position <= 0) return {0, 0};
-    const int32_t first = static_cast<int32_t>(position);
-    if (first >= source - 1) return {source - 1, 0};
-    const int32_t weight = static_cast<int32_t>((position - first) * 32768 + 0.5);
-    return {first, static_cast<int16_t>(weight < 32767 ? weight : 32767)};
+static inline Tap tap_at(int32_t index, int32_t source, int32_t resized) {
+    const double step = 1 / (static_cast<double>(resized) / source);  // not source / resized: that may round otherwise
+    const float position = static_cast<float>((index + 0.5) * step - 0.5);
+    int32_t before = static_cast<int32_t>(position);
+    if (position < before) --before;
+    const float fraction = position - before;
+    // lrint rounds halves to the even neighbour.
+    return {before, {static_cast<int16_t>(__builtin_lrintf((1 - fraction) * weight_one)),
+                     static_cast<int16_t>(__builtin_lrintf(fraction * weight_one))}};
 }
 
-// What every row needs of the columns; padded to whole groups with reads of the first pixel.
+// What every row needs of the columns; padded to whole groups with reads of the first pixel. Beyond the centres of the
+// outermost pixels these alone count.
 struct Columns {
     int32_t count;
-    const int32_t* offset;  // (count,) byte offset of the left pixel in its row
-    const int16_t* weight;  // (count, 8) the column's weight, once for each lane; 64-byte aligned
+    const int32_t* offset;   // (count,) byte offset of the left pixel in its row
+    const Weights* weights;  // (count,) of it and its right neighbour
 };
 
 static Columns make_columns(int32_t source, int32_t resized, Arena& arena) {
     const int32_t count = (resized + group - 1) / group * group;
     int32_t* offset = arena.take<int32_t>(count);
-    int16_t* weight = arena.take<int16_t>(size_t(count) * 8);
+    Weights* weights = arena.take<Weights>(count);
     for (int32_t x = 0; x < count; ++x) {
-        const Sample sample = x < resized ? sample_at(x, source, resized) : Sample{0, 0};
-        offset[x] = 3 * sample.first;
-        for (int lane = 0; lane < 8; ++lane) weight[size_t(x) * 8 + lane] = sample.weight;
+        Tap tap = x < resized ? tap_at(x, source, resized) : Tap{0, {0, 0}};
+        if (tap.before < 0) tap = {0, {weight_one, 0}};
+        if (tap.before >= source - 1) tap = {source - 1, {weight_one, 0}};
+        offset[x] = 3 * tap.before;
+        weights[x] = tap.weights;
     }
-    return {count, offset, weight};
+    return {count, offset, weights};
 }
 
-// The two source rows of an output row; the same one twice where the second counts nothing.
+// The two source rows of an output row. Beyond the centres of the outermost rows both are the same one, by both weights:
+// that is not always the row itself, because each product is rounded down.
 struct RowPair {
     const uint8_t *upper, *lower;
-    int16_t weight;
+    Weights weights;
 };
 
 struct Rows {
@@ -66,17 +70,21 @@ struct Rows {
     }
 
     RowPair of(int32_t y) const {
-        const Sample sample = sample_at(y, request.source_height, request.resized_height);
-        const uint8_t* upper = request.source + sample.first * request.source_step;
-        return {upper, sample.weight != 0 ? upper + request.source_step : upper, sample.weight};
+        const Tap tap = tap_at(y, request.source_height, request.resized_height);
+        return {row(tap.before), row(tap.before + 1), tap.weights};
     }
 
     // Safe to read a few bytes past their ends: the last rows in memory are copied. Valid until the next call.
     RowPair readable(const RowPair& rows) const {
-        return {padded(rows.upper, scratch[0]), padded(rows.lower, scratch[1]), rows.weight};
+        return {padded(rows.upper, scratch[0]), padded(rows.lower, scratch[1]), rows.weights};
     }
 
 private:
+    const uint8_t* row(int32_t y) const {
+        const int32_t last = request.source_height - 1;
+        return request.source + (y < 0 ? 0 : y < last ? y : last) * request.source_step;
+    }
+
     const uint8_t* padded(const uint8_t* row, uint8_t* copy) const {
         const int64_t last = request.source_step > 0 ? (request.source_height - 1) * request.source_step : 0;
         const int64_t behind = last - (row - request.source);  // bytes of other rows after this one
@@ -86,48 +94,50 @@ private:
     }
 };
 
-// One resized row: (columns.count, 4) R, G, B and one to ignore, in 1/128 of a grey level. Meanwhile fetches the next
-// pair: processors do not guess the jump to another page (1920x1080 from memory: .56 ms without, .35 with).
-static void blend_row(const RowPair& from, const RowPair& next, const Columns columns, int16_t* row) {
-    const Lanes down = Lanes{} + from.weight;
+static constexpr int prefetch_every = 4;  // columns
+
+// One resized row: (columns.count,) R | G << 8 | B << 16. Meanwhile fetches the next pair: processors do not guess the jump
+// to another page (1920x1080 from memory: .56 ms without, .35 with).
+static void blend_row(const RowPair& from, const RowPair& next, const Columns columns, uint32_t* row) {
     for (int32_t x = 0; x < columns.count; x += group) {
         const int32_t* offset = columns.offset + x;
-        __builtin_prefetch(next.upper + *offset);
-        __builtin_prefetch(next.lower + *offset);
-        const Lanes above = load_pairs(from.upper, offset), below = load_pairs(from.lower, offset);
-        Lanes across;
-        std::memcpy(&across, columns.weight + size_t(x) * 8, sizeof across);
-        const Lanes pairs = above + scaled(below - above, down);
-        store_pixels(pairs + scaled(right_neighbours(pairs) - pairs, across), row + size_t(x) * 4);
+        for (int i = 0; i < group; i += prefetch_every) {
+            __builtin_prefetch(next.upper + offset[i]);
+            __builtin_prefetch(next.lower + offset[i]);
+        }
+        blend_down(blend_across(from.upper, offset, columns.weights + x), blend_across(from.lower, offset, columns.weights + x),
+                   from.weights, row + x);
     }
 }
 
-// One network channel: value = (pixel * scale - mean) / std, of a blended sample. `scale` carries the fraction bits; being
-// a power of two they round nothing.
+// One network channel: value = (pixel * scale - mean) / std, in float32.
 struct Channel {
     float scale, mean, std;
     bool shifted;  // mean and std do something
     int from;      // channel of the RGB source
 };
 
-static inline float normalised(float sample, const Channel& channel) {
-    const float scaled = sample * channel.scale;
+static inline float normalised(float pixel, const Channel& channel) {
+    const float scaled = pixel * channel.scale;
     return channel.shifted ? (scaled - channel.mean) / channel.std : scaled;
 }
 
-static void write_plane(const int16_t* __restrict row, int32_t count, const Channel channel, float* __restrict target) {
-    const int16_t* __restrict from = row + channel.from;
+static inline float channel_of(uint32_t pixel, int shift) { return static_cast<float>(int32_t(pixel >> shift & 255)); }
+
+static void write_plane(const uint32_t* __restrict row, int32_t count, const Channel channel, float* __restrict target) {
+    const int shift = 8 * channel.from;
     if (channel.shifted) {
-        for (int32_t x = 0; x < count; ++x) target[x] = (from[4 * x] * channel.scale - channel.mean) / channel.std;
+        for (int32_t x = 0; x < count; ++x)
+            target[x] = (channel_of(row[x], shift) * channel.scale - channel.mean) / channel.std;
     } else {
-        for (int32_t x = 0; x < count; ++x) target[x] = from[4 * x] * channel.scale;
+        for (int32_t x = 0; x < count; ++x) target[x] = channel_of(row[x], shift) * channel.scale;
     }
 }
 
-static void write_pixels(const int16_t* __restrict row, int32_t count, const Channel (&channels)[3],
+static void write_pixels(const uint32_t* __restrict row, int32_t count, const Channel (&channels)[3],
                          float* __restrict target) {
     for (int32_t x = 0; x < count; ++x)
-        for (int c = 0; c < 3; ++c) target[3 * x + c] = normalised(row[4 * x + channels[c].from], channels[c]);
+        for (int c = 0; c < 3; ++c) target[3 * x + c] = normalised(channel_of(row[x], 8 * channels[c].from), channels[c]);
 }
 
 static void fill(float* target, int64_t count, float value) {
@@ -147,9 +157,8 @@ struct Target {
 
     explicit Target(const LetterboxRequest& r) : request(r) {
         for (int c = 0; c < 3; ++c) {
-            const float unit = r.scale / (1 << fraction_bits);
-            channels[c] = {unit, r.mean[c], r.std[c], r.mean[c] != 0 || r.std[c] != 1, r.bgr ? 2 - c : c};
-            border[c] = normalised(r.pad * (1 << fraction_bits), channels[c]);
+            channels[c] = {r.scale, r.mean[c], r.std[c], r.mean[c] != 0 || r.std[c] != 1, r.bgr ? 2 - c : c};
+            border[c] = normalised(r.pad, channels[c]);
         }
     }
 
@@ -162,7 +171,7 @@ struct Target {
             fill(request.target + (int64_t(c) * request.height + y) * request.width + left, width, border[c]);
     }
 
-    void image_row(int32_t y, const int16_t* row) const {
+    void image_row(int32_t y, const uint32_t* row) const {
         const int32_t left = request.left, count = request.resized_width;
         if (request.channels_last) {
             write_pixels(row, count, channels, request.target + 3 * (int64_t(y) * request.width + left));
@@ -180,7 +189,7 @@ static void letterbox(const LetterboxRequest& request, Arena& arena) {
     const Columns columns = make_columns(request.source_width, request.resized_width, arena);
     const Rows rows(request, arena);
     const Target target(request);
-    int16_t* row = arena.take<int16_t>(size_t(columns.count) * 4);
+    uint32_t* row = arena.take<uint32_t>(columns.count);
     const int32_t bottom = request.top + request.resized_height;
     for (int32_t y = 0; y < request.top; ++y) target.border_row(y, 0, request.width);
     RowPair next = rows.of(0);

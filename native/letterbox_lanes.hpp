@@ -1,86 +1,137 @@
-// The few steps of the letterbox that compilers do not vectorise well by themselves, once for each register width.
-// A Lanes holds `group` pixels, eight int16 each: a pixel's R G B, its right neighbour's R G B and two lanes to ignore.
+// The two steps of bilinear resizing, `group` output pixels at a time: across each of two source rows, then down from one
+// to the other. The integers are OpenCV's: weights of 11 bits, (left * a0 + right * a1) >> 4, then
+// (((upper * b0) >> 16) + ((lower * b1) >> 16) + 2) >> 2, so that every instruction set gives the same bits.
 #pragma once
 #include <cstdint>
 #include <cstring>
-#if defined(__x86_64__)
+#if defined(__SSSE3__)
 #include <immintrin.h>
-#else
-#include <arm_neon.h>
 #endif
 
 namespace boxmill::BOXMILL_ISA {
 
-static constexpr int fraction_bits = 7;  // of a sample: 255 << 7 is the most that an int16 holds
-static constexpr int pair_bytes = 8;     // read at each pixel
+static constexpr int weight_one = 2048;
+static constexpr int pair_bytes = 8;  // read at each pixel: it, its right neighbour, and two bytes to ignore
 
+// Of the pixel before and the pixel after a sampled position. They may add up to 2049, which still leaves 255 at most.
+struct Weights {
+    int16_t before, after;
+};
+
+#if defined(__SSSE3__)
+
+// One source for the three register widths: the steps are the same in each 16 bytes of a register. Masked forms with every
+// lane kept: GCC 12 warns falsely of the plain ones (its bug 105593).
 #if defined(__AVX512BW__)
-
-static constexpr int group = 4;
-typedef int16_t Lanes __attribute__((vector_size(64)));
-
-static inline Lanes widened(const uint64_t (&pairs)[group]) {
-    const __m256i bytes = _mm256_set_epi64x(pairs[3], pairs[2], pairs[1], pairs[0]);
-    return (Lanes)_mm512_slli_epi16(_mm512_cvtepu8_epi16(bytes), fraction_bits);
+#define BOXMILL_MM(operation) _mm512_##operation
+typedef __m512i Lanes;
+static inline Lanes in_each_16_bytes(__m128i bytes) { return _mm512_maskz_broadcast_i32x4(0xffff, bytes); }
+static inline Lanes joined(const __m128i (&parts)[4]) {
+    const __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(parts[0]), parts[1], 1);
+    const __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(parts[2]), parts[3], 1);
+    return _mm512_maskz_inserti64x4(0xff, _mm512_castsi256_si512(low), high, 1);
 }
-static inline Lanes scaled(Lanes a, Lanes b) { return (Lanes)_mm512_mulhrs_epi16((__m512i)a, (__m512i)b); }
-static inline Lanes right_neighbours(Lanes pairs) { return (Lanes)_mm512_bsrli_epi128((__m512i)pairs, 6); }
-static inline void store_pixels(Lanes pairs, int16_t* row) {
-    // The masked form with all lanes kept, and memcpy: GCC 12 warns falsely of the plain intrinsics (its bug 105593).
-    const __m512i evens = _mm512_maskz_permutexvar_epi64(0xff, _mm512_set_epi64(7, 5, 3, 1, 6, 4, 2, 0), (__m512i)pairs);
-    std::memcpy(row, &evens, 32);
-}
-
 #elif defined(__AVX2__)
-
-static constexpr int group = 2;
-typedef int16_t Lanes __attribute__((vector_size(32)));
-
-static inline Lanes widened(const uint64_t (&pairs)[group]) {
-    return (Lanes)_mm256_slli_epi16(_mm256_cvtepu8_epi16(_mm_set_epi64x(pairs[1], pairs[0])), fraction_bits);
+#define BOXMILL_MM(operation) _mm256_##operation
+typedef __m256i Lanes;
+static inline Lanes in_each_16_bytes(__m128i bytes) { return _mm256_broadcastsi128_si256(bytes); }
+static inline Lanes joined(const __m128i (&parts)[2]) {
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(parts[0]), parts[1], 1);
 }
-static inline Lanes scaled(Lanes a, Lanes b) { return (Lanes)_mm256_mulhrs_epi16((__m256i)a, (__m256i)b); }
-static inline Lanes right_neighbours(Lanes pairs) { return (Lanes)_mm256_srli_si256((__m256i)pairs, 6); }
-static inline void store_pixels(Lanes pairs, int16_t* row) {
-    const __m256i evens = _mm256_permute4x64_epi64((__m256i)pairs, 0x08);  // 64-bit halves 0 and 2 come first
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(row), _mm256_castsi256_si128(evens));
+#else
+#define BOXMILL_MM(operation) _mm_##operation
+typedef __m128i Lanes;
+static inline Lanes in_each_16_bytes(__m128i bytes) { return bytes; }
+static inline Lanes joined(const __m128i (&parts)[1]) { return parts[0]; }
+#endif
+
+typedef uint32_t Words __attribute__((vector_size(sizeof(Lanes))));
+typedef uint16_t Halves __attribute__((vector_size(sizeof(Lanes))));
+static constexpr int parts = sizeof(Lanes) / 16;
+static constexpr int group = 4 * parts;
+
+// Part i of a register holds the pixels 4i to 4i + 3, two of them in each of these: R G B 0 as int16, below 2^15.
+struct Blended {
+    Lanes first, second;
+};
+
+// Pixels `from` and `from` + 1 of each four, with their right neighbours.
+static inline Lanes load_pairs(const uint8_t* row, const int32_t* offset, int from) {
+    __m128i pairs[parts];
+    for (int i = 0; i < parts; ++i) {
+        int64_t one, other;
+        std::memcpy(&one, row + offset[4 * i + from], pair_bytes);
+        std::memcpy(&other, row + offset[4 * i + from + 1], pair_bytes);
+        pairs[i] = _mm_set_epi64x(other, one);
+    }
+    return joined(pairs);
 }
 
-#elif defined(__x86_64__)
-
-static constexpr int group = 1;
-typedef int16_t Lanes __attribute__((vector_size(16)));
-
-static inline Lanes widened(const uint64_t (&pairs)[group]) {
-    return (Lanes)_mm_slli_epi16(_mm_cvtepu8_epi16(_mm_cvtsi64_si128(pairs[0])), fraction_bits);
+// R R' G G' B B' 0 0 as int16, of the first or the second pair in each part, times their weights.
+static inline Lanes one_across(Lanes pairs, __m128i order, Lanes weights) {
+    const Lanes interleaved = BOXMILL_MM(shuffle_epi8)(pairs, in_each_16_bytes(order));
+    return (Lanes)((Words)BOXMILL_MM(madd_epi16)(interleaved, weights) >> 4);
 }
-static inline Lanes scaled(Lanes a, Lanes b) { return (Lanes)_mm_mulhrs_epi16((__m128i)a, (__m128i)b); }
-static inline Lanes right_neighbours(Lanes pairs) { return (Lanes)_mm_srli_si128((__m128i)pairs, 6); }
-static inline void store_pixels(Lanes pairs, int16_t* row) {
-    _mm_storel_epi64(reinterpret_cast<__m128i*>(row), (__m128i)pairs);
+
+// The weights of pixel `from` of each four, once for each channel.
+static inline Lanes spread(Lanes weights, int from) {
+    return BOXMILL_MM(shuffle_epi8)(weights, BOXMILL_MM(set1_epi32)(0x03020100 + 0x04040404 * from));
 }
+
+static inline Lanes two_across(const uint8_t* row, const int32_t* offset, Lanes weights, int from) {
+    const __m128i first = _mm_setr_epi8(0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1);
+    const __m128i second = _mm_setr_epi8(8, -1, 11, -1, 9, -1, 12, -1, 10, -1, 13, -1, -1, -1, -1, -1);
+    const Lanes pairs = load_pairs(row, offset, from);
+    return BOXMILL_MM(packs_epi32)(one_across(pairs, first, spread(weights, from)),
+                                   one_across(pairs, second, spread(weights, from + 1)));
+}
+
+static inline Blended blend_across(const uint8_t* row, const int32_t* offset, const Weights* weights) {
+    Lanes all;
+    std::memcpy(&all, weights, sizeof all);
+    return {two_across(row, offset, all, 0), two_across(row, offset, all, 2)};
+}
+
+static inline Lanes two_down(Lanes upper, Lanes lower, Weights weights) {
+    const Halves above = (Halves)BOXMILL_MM(mulhi_epi16)(upper, BOXMILL_MM(set1_epi16)(weights.before));
+    const Halves below = (Halves)BOXMILL_MM(mulhi_epi16)(lower, BOXMILL_MM(set1_epi16)(weights.after));
+    return (Lanes)((above + below + 2) >> 2);
+}
+
+static inline void blend_down(const Blended& upper, const Blended& lower, Weights weights, uint32_t* pixels) {
+    const Lanes bytes = BOXMILL_MM(packus_epi16)(two_down(upper.first, lower.first, weights),
+                                                 two_down(upper.second, lower.second, weights));
+    std::memcpy(pixels, &bytes, sizeof bytes);
+}
+
+#undef BOXMILL_MM
 
 #else
 
 static constexpr int group = 1;
-typedef int16_t Lanes __attribute__((vector_size(16)));
 
-static inline Lanes widened(const uint64_t (&pairs)[group]) {
-    return (Lanes)vshll_n_u8(vcreate_u8(pairs[0]), fraction_bits);
+struct Blended {
+    int32_t channels[3];
+};
+
+static inline Blended blend_across(const uint8_t* row, const int32_t* offset, const Weights* weights) {
+    Blended blended;
+    const uint8_t* pair = row + *offset;
+    for (int c = 0; c < 3; ++c) blended.channels[c] = (pair[c] * weights->before + pair[c + 3] * weights->after) >> 4;
+    return blended;
 }
-static inline Lanes scaled(Lanes a, Lanes b) { return (Lanes)vqrdmulhq_s16((int16x8_t)a, (int16x8_t)b); }
-static inline Lanes right_neighbours(Lanes pairs) { return (Lanes)vextq_s16((int16x8_t)pairs, (int16x8_t)pairs, 3); }
-static inline void store_pixels(Lanes pairs, int16_t* row) { vst1_s16(row, vget_low_s16((int16x8_t)pairs)); }
+
+static inline void blend_down(const Blended& upper, const Blended& lower, Weights weights, uint32_t* pixels) {
+    *pixels = 0;
+    for (int c = 0; c < 3; ++c) {
+        const int32_t above = (upper.channels[c] * weights.before) >> 16, below = (lower.channels[c] * weights.after) >> 16;
+        *pixels |= uint32_t((above + below + 2) >> 2) << (8 * c);
+    }
+}
 
 #endif
 
-// widened: bytes to samples, in 1/128 of a grey level. scaled: rounded a * b / 32768 (never met with both at -32768, where
-// NEON saturates). right_neighbours: lane i takes lane i + 3. store_pixels: the first four lanes of each pixel.
-
-static inline Lanes load_pairs(const uint8_t* row, const int32_t* offset) {
-    uint64_t pairs[group];
-    for (int i = 0; i < group; ++i) std::memcpy(&pairs[i], row + offset[i], pair_bytes);
-    return widened(pairs);
-}
+// blend_across: the pixels of one row at `offset` (bytes), each with its right neighbour, by (group,) `weights`.
+// blend_down: (group,) pixels as R | G << 8 | B << 16.
 
 }  // namespace boxmill::BOXMILL_ISA

@@ -62,10 +62,15 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """How one source image lies in the network's input: network = source * scale + pad."""
+    """How one source image lies in the network's input: network = source * scale + pad.
 
-    scale: tuple[float, float]  # x, y: resized size / source size, each exactly a float32
+    A letterbox has one scale, although `resized` is a whole number of pixels and so each axis was resized by a slightly
+    different ratio: in training the labels were multiplied by min(W / w, H / h), and the network answers accordingly.
+    """
+
+    scale: tuple[float, float]  # x, y: what boxes are divided by on the way back, each exactly a float32
     pad: tuple[int, int]  # left, top: network pixels
+    resized: tuple[int, int]  # height, width of the image inside the network's input: network pixels
     network: tuple[int, int]  # height, width: network pixels
     source: tuple[int, int]  # height, width: source pixels
 

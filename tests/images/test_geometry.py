@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boxmill.images import geometry, resized_size, tensor_shape
+from boxmill.images import geometry, tensor_shape
 from boxmill.types import InputSpec
 
 
@@ -17,7 +17,17 @@ def test_wide_image_in_a_square():
     assert placed.pad == (0, 140)
     assert placed.source == (1080, 1920)
     assert placed.scale == (float(np.float32(1 / 3)),) * 2
-    assert resized_size(placed) == (360, 640)
+    assert placed.resized == (360, 640)
+
+
+def test_a_letterbox_has_one_scale_though_sizes_are_rounded():
+    # 427 * 640 / 500 = 546.56 becomes 547 rows, but labels were multiplied by 1.28 in training.
+    placed = geometry((427, 500), InputSpec())
+    assert placed.resized == (547, 640)
+    assert placed.scale == (float(np.float32(1.28)),) * 2
+    line = geometry((1, 10_000), InputSpec(resize="letterbox_topleft"))
+    assert line.resized == (1, 640)
+    assert line.scale == (float(np.float32(0.064)),) * 2
 
 
 def test_rect_takes_the_smallest_multiples_of_the_stride():
@@ -40,21 +50,21 @@ def test_top_left():
 
 def test_stretch_scales_each_axis_by_itself():
     placed = geometry((100, 200), InputSpec(size=(320, 320), resize="stretch"), rect=True)
-    assert placed.network == resized_size(placed) == (320, 320)
+    assert placed.network == placed.resized == (320, 320)
     assert placed.scale == (float(np.float32(1.6)), float(np.float32(3.2)))
     assert placed.pad == (0, 0)
 
 
 def test_rounding():
     # 3 * 0.5 and 5 * 0.5: halves go to the even neighbour, or down.
-    assert resized_size(geometry((3, 20), InputSpec(size=(10, 10)))) == (2, 10)
-    assert resized_size(geometry((5, 20), InputSpec(size=(10, 10)))) == (2, 10)
-    assert resized_size(geometry((7, 20), InputSpec(size=(10, 10)))) == (4, 10)
-    assert resized_size(geometry((7, 20), InputSpec(size=(10, 10), rounding="floor"))) == (3, 10)
+    assert geometry((3, 20), InputSpec(size=(10, 10))).resized == (2, 10)
+    assert geometry((5, 20), InputSpec(size=(10, 10))).resized == (2, 10)
+    assert geometry((7, 20), InputSpec(size=(10, 10))).resized == (4, 10)
+    assert geometry((7, 20), InputSpec(size=(10, 10), rounding="floor")).resized == (3, 10)
 
 
 def test_a_line_keeps_one_pixel():
-    assert resized_size(geometry((1, 10_000), InputSpec())) == (1, 640)
+    assert geometry((1, 10_000), InputSpec()).resized == (1, 640)
     assert geometry((1, 10_000), InputSpec(), rect=True).network == (32, 640)
 
 
@@ -77,12 +87,14 @@ def test_tensor_shape_follows_the_layout():
 )
 def test_the_image_lies_inside_and_the_way_back_is_known(source, resize, rounding, rect):
     placed = geometry(source, InputSpec(resize=resize, rounding=rounding), rect=rect)
-    (height, width), (left, top) = resized_size(placed), placed.pad
+    (height, width), (left, top) = placed.resized, placed.pad
     assert height >= 1
     assert width >= 1
     assert left + width <= placed.network[1]
     assert top + height <= placed.network[0]
-    assert placed.scale == (float(np.float32(width / source[1])), float(np.float32(height / source[0])))
+    fitted = np.float32(min(640 / source[1], 640 / source[0]))
+    stretched = (float(np.float32(640 / source[1])), float(np.float32(640 / source[0])))
+    assert placed.scale == (stretched if resize == "stretch" else (float(fitted),) * 2)
     if rect and resize != "stretch":
         assert placed.network[0] - height < 32
         assert placed.network[1] - width < 32

@@ -21,7 +21,11 @@ NETWORK = (64, 96)  # height, width
 YOLOX = HeadSpec("yolox", strides=(8, 16, 32))
 YOLOX_ANCHORS = 8 * 12 + 4 * 6 + 2 * 3
 GEOMETRY = Geometry(
-    scale=(float(np.float32(0.3)), float(np.float32(0.31))), pad=(5, 0), network=NETWORK, source=(200, 280)
+    scale=(float(np.float32(0.3)), float(np.float32(0.31))),
+    pad=(5, 0),
+    resized=(62, 84),
+    network=NETWORK,
+    source=(200, 280),
 )
 
 HEADS = st.builds(
@@ -205,7 +209,7 @@ def test_limits_say_what_they_cut():
 
 
 def test_boxes_return_to_the_source_and_are_clipped():
-    geometry = Geometry(scale=(0.5, 0.5), pad=(8, 2), network=NETWORK, source=(100, 60))
+    geometry = Geometry(scale=(0.5, 0.5), pad=(8, 2), resized=(50, 30), network=NETWORK, source=(100, 60))
     found = check(one_anchor(0.9, box=(30, 4, 20, 20)), HeadSpec("yolo"), geometry=geometry)
     assert found.boxes.tolist() == [[24, 0, 60, 24]]
     outside = check(one_anchor(0.9, box=(300, 400, 20, 20)), HeadSpec("yolo"), geometry=geometry)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from boxmill.images.decode import DecodeLimits, configure_opencv, decode
 from boxmill.images.header import ImageHeader, read_header
-from boxmill.images.letterbox import geometry, preprocess, resized_size, tensor_shape
+from boxmill.images.letterbox import geometry, preprocess, tensor_shape
 from boxmill.images.reference import reference_letterbox
 
 __all__ = [
@@ -16,6 +16,5 @@ __all__ = [
     "preprocess",
     "read_header",
     "reference_letterbox",
-    "resized_size",
     "tensor_shape",
 ]

@@ -7,7 +7,7 @@ import numpy as np
 from boxmill import _native
 from boxmill.types import Float32, Frame, Geometry, InputSpec
 
-__all__ = ["geometry", "preprocess", "resized_size", "tensor_shape"]
+__all__ = ["geometry", "preprocess", "tensor_shape"]
 
 
 def geometry(source: tuple[int, int], spec: InputSpec, *, rect: bool = False) -> Geometry:
@@ -15,7 +15,8 @@ def geometry(source: tuple[int, int], spec: InputSpec, *, rect: bool = False) ->
 
     Letterbox: r = min(W / w, H / h) in double precision; resized = w * r and h * r, rounded half to even (Python's
     `round`, as the YOLO trainers do) or down (`rounding: floor`), at least 1; centred with the smaller half of an odd
-    border left and above, or in the upper left corner (`letterbox_topleft`). Stretch: each axis by itself, no border.
+    border left and above, or in the upper left corner (`letterbox_topleft`). `scale` is r on both axes, not the rounded
+    size / source: so the trainers scale their labels. Stretch: each axis by itself, no border.
 
     Args:
         source: height, width in pixels.
@@ -31,15 +32,18 @@ def geometry(source: tuple[int, int], spec: InputSpec, *, rect: bool = False) ->
         raise ValueError(f"expected a source of at least 1x1 pixels, got {width}x{height}")
     if spec.resize == "stretch":
         resized = network = spec.size
+        scale = (resized[1] / width, resized[0] / height)
     else:
         ratio = min(spec.size[1] / width, spec.size[0] / height)
         rounded = round if spec.rounding == "round" else int
         resized = (max(1, rounded(height * ratio)), max(1, rounded(width * ratio)))
         network = _rect(resized, spec.stride) if rect else spec.size
+        scale = (ratio, ratio)
     centred = spec.resize == "letterbox"
     return Geometry(
-        scale=(float(np.float32(resized[1] / width)), float(np.float32(resized[0] / height))),
+        scale=(float(np.float32(scale[0])), float(np.float32(scale[1]))),
         pad=((network[1] - resized[1]) // 2, (network[0] - resized[0]) // 2) if centred else (0, 0),
+        resized=resized,
         network=network,
         source=(height, width),
     )
@@ -47,11 +51,6 @@ def geometry(source: tuple[int, int], spec: InputSpec, *, rect: bool = False) ->
 
 def _rect(resized: tuple[int, int], stride: int) -> tuple[int, int]:
     return -(-resized[0] // stride) * stride, -(-resized[1] // stride) * stride
-
-
-def resized_size(geometry: Geometry) -> tuple[int, int]:
-    """Height, width of the resized image inside the network's input: source * scale, exact for sides below 2^22."""
-    return round(geometry.source[0] * geometry.scale[1]), round(geometry.source[1] * geometry.scale[0])
 
 
 def tensor_shape(network: tuple[int, int], spec: InputSpec) -> tuple[int, int, int]:
@@ -62,8 +61,8 @@ def tensor_shape(network: tuple[int, int], spec: InputSpec) -> tuple[int, int, i
 def preprocess(frame: Frame, geometry: Geometry, spec: InputSpec, out: Float32 | None = None) -> Float32:
     """Resizes, reorders, normalises and pads one image in one native pass that releases the GIL.
 
-    Bilinear at OpenCV's INTER_LINEAR sample positions, within one grey level of its result (fractions are kept, where
-    OpenCV rounds); the exact arithmetic is `reference.reference_letterbox`, the same bits on every instruction set.
+    The resized pixels are those of OpenCV's uint8 INTER_LINEAR on x86-64, bit for bit and on every instruction set:
+    whole grey levels, as networks were trained on. `reference.reference_letterbox` writes the arithmetic out.
     value = (pixel * scale - mean) / std in float32; the border is `spec.pad`, normalised likewise.
 
     Args:
@@ -90,7 +89,7 @@ def preprocess(frame: Frame, geometry: Geometry, spec: InputSpec, out: Float32 |
         raise ValueError(f"out must be C-contiguous float32 of {shape}, got {out.dtype} of {out.shape}")
     if pixels.strides[1:] != (3, 1):
         pixels = pixels.copy(order="C")  # ascontiguousarray keeps odd strides along axes of length 1
-    height, width = resized_size(geometry)
+    height, width = geometry.resized
     place = (*geometry.pad, width, height)
     values = (spec.scale, *spec.mean, *spec.std, float(spec.pad))
     _native.letterbox(pixels, out, place, values, spec.layout == "NHWC", spec.color == "BGR")

@@ -1,17 +1,21 @@
-"""The letterbox's arithmetic, written slowly and plainly; the native kernel must give the same bits."""
+"""The letterbox's arithmetic, written slowly and plainly; the native kernel must give the same bits.
+
+Resizing is OpenCV's INTER_LINEAR for uint8 as its x86-64 builds compute it (compared with 5.0): float32 positions,
+weights of 11 bits, products rounded down, whole grey levels.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from boxmill.images.letterbox import resized_size
 from boxmill.types import Float32, Geometry, InputSpec, Int32, UInt8
 
 __all__ = ["reference_letterbox"]
 
-_UNIT = 128  # samples are held in 1/128 of a grey level
-_WEIGHT = 32768  # and blended with weights of 1/32768
+_WEIGHT = 2048  # of a pixel that counts alone
 
 
 def reference_letterbox(pixels: UInt8, geometry: Geometry, spec: InputSpec) -> Float32:
@@ -22,34 +26,62 @@ def reference_letterbox(pixels: UInt8, geometry: Geometry, spec: InputSpec) -> F
         geometry: of this image.
         spec: the same that the geometry was made with.
     """
-    height, width = resized_size(geometry)
-    rows = _lerp(pixels.astype(np.int32) * _UNIT, 0, height)  # (height, W, 3)
-    samples = _lerp(rows, 1, width)  # (height, width, 3)
-    canvas = np.full((*geometry.network, 3), spec.pad * _UNIT, np.int32)  # (h, w, 3)
-    left, top = geometry.pad
-    canvas[top : top + height, left : left + width] = samples
+    (height, width), (left, top) = geometry.resized, geometry.pad
+    canvas = np.full((*geometry.network, 3), spec.pad, np.uint8)  # (h, w, 3)
+    canvas[top : top + height, left : left + width] = _resize(pixels, height, width)
     if spec.color == "BGR":
         canvas = canvas[..., ::-1]
-    grey = canvas.astype(np.float32) / np.float32(_UNIT)  # exact: at most 15 bits
     mean, std = np.array(spec.mean, np.float32), np.array(spec.std, np.float32)
-    values = (grey * np.float32(spec.scale) - mean) / std
+    values = (canvas.astype(np.float32) * np.float32(spec.scale) - mean) / std
     if spec.layout == "NCHW":
         values = values.transpose(2, 0, 1)
     return np.ascontiguousarray(values, np.float32)
 
 
-def _lerp(samples: Int32, axis: int, resized: int) -> Int32:
-    """Resamples one axis: a + round((b - a) * weight / 32768), half up, between the two nearest samples a and b."""
-    first, weight = _positions(samples.shape[axis], resized)
-    a = np.take(samples, first, axis)
-    b = np.take(samples, np.minimum(first + 1, samples.shape[axis] - 1), axis)
-    weight = weight.reshape([-1 if i == axis else 1 for i in range(samples.ndim)])
-    step = ((b - a).astype(np.int64) * weight + _WEIGHT // 2) >> 15
-    return np.asarray(a + step, np.int32)
+def _resize(pixels: UInt8, height: int, width: int) -> UInt8:
+    """(H, W, 3) -> (height, width, 3): across the rows first, then down between them."""
+    across = _taps(pixels.shape[1], width).ending_at_the_outermost()
+    left, right = across.weights[:, :, None]  # (width, 1) each
+    source = pixels.astype(np.int32)
+    rows = (source[:, across.first] * left + source[:, across.second] * right) >> 4  # (H, width, 3), below 2^15
+    down = _taps(pixels.shape[0], height)
+    upper, lower = down.weights[:, :, None, None]  # (height, 1, 1) each
+    quarters = ((rows[down.first] * upper) >> 16) + ((rows[down.second] * lower) >> 16)  # of a grey level
+    return np.asarray((quarters + 2) >> 2, np.uint8)
 
 
-def _positions(source: int, resized: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """First sample and weight of the second in 1/32768, each (resized,): half-pixel centres, clamped to the edge."""
-    position = ((np.arange(resized) + 0.5) * (source / resized) - 0.5).clip(0, source - 1)
-    first = np.floor(position).astype(np.int64)
-    return first, np.minimum(((position - first) * _WEIGHT + 0.5).astype(np.int64), _WEIGHT - 1)
+@dataclass(frozen=True)
+class _Taps:
+    """What each resized row or column takes from its axis."""
+
+    before: npt.NDArray[np.int64]  # (resized,) the pixel at or before the sampled position; -1 where it lies outside
+    weights: Int32  # (2, resized) of that pixel and of the next, in 1 / 2048; they add up to 2047-2049
+    source: int  # pixels of the axis
+
+    @property
+    def first(self) -> npt.NDArray[np.int64]:
+        return self.before.clip(0, self.source - 1)
+
+    @property
+    def second(self) -> npt.NDArray[np.int64]:
+        return (self.before + 1).clip(0, self.source - 1)
+
+    def ending_at_the_outermost(self) -> _Taps:
+        """With all the weight on one pixel beyond the centres of the outermost.
+
+        OpenCV does so across a row only. Down a column it takes the outermost row twice, by two weights whose products
+        are each rounded down, which can be a grey level less.
+        """
+        beyond = (self.before < 0) | (self.before >= self.source - 1)
+        alone = np.array([[_WEIGHT], [0]], np.int32)  # (2, 1)
+        return _Taps(self.before.clip(0, self.source - 1), np.where(beyond, alone, self.weights), self.source)
+
+
+def _taps(source: int, resized: int) -> _Taps:
+    """Half-pixel centres: (i + 0.5) * step - 0.5 in double precision, rounded to float32 as all that follows."""
+    step = 1 / (resized / source)  # not source / resized, which may round otherwise
+    position = ((np.arange(resized) + 0.5) * step - 0.5).astype(np.float32)
+    before = np.floor(position)
+    fraction = position - before
+    weights = np.rint(np.stack([np.float32(1) - fraction, fraction]) * np.float32(_WEIGHT))  # halves to even
+    return _Taps(before.astype(np.int64), weights.astype(np.int32), source)
