@@ -52,7 +52,7 @@ def _mill(photos, weights, options, project):
         shutil.rmtree(project)
     program = [sys.executable, "-c", "import sys; from boxmill.cli import main; sys.exit(main())"]
     command = [*program, "run", str(photos), "--weights", str(weights), "--project", str(project), *options]
-    done = subprocess.run([*command, "--fresh", "--quiet", "--json"], capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, "--quiet", "--json"], capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
     return done.stdout
