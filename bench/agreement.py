@@ -4,6 +4,7 @@ from mill import mill_boxes
 
 REQUIRED = 0.95  # share of boxes with a partner; scores at the threshold may fall on either side of it
 SAME = 0.9  # IoU
+CLOSE = 1.0  # pixels
 PAIRS = {
     "float32, rectangles, against ultralytics ONNX dynamic": ("ultralytics ONNX, dynamic, batch 1", ("--rect",)),
     "float32, squares, against ultralytics ONNX": ("ultralytics ONNX, default export", ("--no-rect",)),
@@ -21,7 +22,7 @@ def shares(peers, folder, models, work):
 
 
 def matched(ours, theirs):
-    """2 x pairs / (boxes + boxes) over all photos; each box takes the first free one of its class at IoU >= SAME."""
+    """2 x pairs / (boxes + boxes) over all photos; each box takes the first free one of its class that is the same."""
     if ours.keys() != theirs.keys():
         raise SystemExit(f"the photos differ: {sorted(ours.keys() ^ theirs.keys())[:3]}")
     pairs = total = 0
@@ -29,11 +30,16 @@ def matched(ours, theirs):
         free = list(theirs[key])
         total += len(boxes) + len(free)
         for box in boxes:
-            partner = next((other for other in free if other[5] == box[5] and iou(box, other) >= SAME), None)
+            partner = next((other for other in free if other[5] == box[5] and same(box, other)), None)
             if partner is not None:
                 free.remove(partner)
                 pairs += 1
     return 2 * pairs / total if total else 1.0
+
+
+def same(a, b):
+    """IoU >= SAME, or every coordinate within CLOSE: boxes in the padding are clipped to nothing and have no IoU."""
+    return iou(a, b) >= SAME or max(abs(p - q) for p, q in zip(a[:4], b[:4], strict=True)) <= CLOSE
 
 
 def iou(a, b):

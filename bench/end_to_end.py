@@ -56,7 +56,7 @@ def main():
         raise SystemExit("set BOXMILL_ASSETS to the folder with the test assets; the photos are made from it")
     count, rounds = (20, 2) if arguments.quick else (100, arguments.rounds)
     folder = WORK / f"photos{count}"
-    photos = make_photos(Path(assets), folder, count)
+    make_photos(Path(assets), folder, count)
     make_model(arguments.peers, Path(assets))
     with ExitStack() as stack:
         peers = {}
@@ -124,7 +124,7 @@ def report(samples, shares, count, versions):
         "",
         environment(()),
         f"- Peers' versions: {listed}",
-        f"- {count} JPEGs of 1920x1080; median of {len(samples[BASE])} interleaved rounds; loading is not in the times.",
+        f"- {count} JPEGs of 1920x1080; median of {len(samples[BASE])} interleaved rounds; loading is not timed.",
         "",
         *time_table(samples, count),
         "",
@@ -132,7 +132,10 @@ def report(samples, shares, count, versions):
         "",
         *factor_lines(samples, count),
         "",
-        *(f"- Boxes, {name}: {share:.1%} matched (same class, IoU at least .9)" for name, share in shares.items()),
+        *(
+            f"- Boxes, {name}: {share:.1%} matched (same class; IoU at least .9 or within a pixel)"
+            for name, share in shares.items()
+        ),
     ]
     met = all(passed for _, _, passed in verdicts(samples)) and min(shares.values()) >= agreement.REQUIRED
     return met, "\n".join(lines)
@@ -150,7 +153,7 @@ def time_table(samples, count):
         yield f"| {name} | {statistics.median(ms):.1f} | {spread} | {cpu:.1f} | {runs[-1]['boxes']} | {ratio:.2f} |"
     whole = median(samples[BASE], "whole")
     yield ""
-    yield f"The whole `boxmill run` command, start and loading included, took {whole:.2f} s for {base:.2f} s of steady work."
+    yield f"The whole `boxmill run` command took {whole:.2f} s for {base:.2f} s of steady work; the rest is start-up."
 
 
 def verdicts(samples):

@@ -3,7 +3,8 @@
 Design: the network is loaded once from the .pt; photos are taken in batches of 8; each is opened with Pillow, turned
 to RGB, resized to fit 640x640, pasted on a grey square and scaled to 0-1 with NumPy; one float32 (or, with --bf16,
 autocast) forward pass a batch in eager PyTorch; class-aware NMS with torchvision; boxes are scaled back to the photo;
-one JSON file a photo is written. Decoding, inference and writing follow one another in one thread; PyTorch uses every core.
+one JSON file a photo is written. Decoding, inference and writing follow one another in one thread; PyTorch uses every
+core.
 """
 
 import argparse
@@ -110,9 +111,6 @@ def write(path, name, size, objects):
         "width": size[0],
         "height": size[1],
         "objects": [describe(*row) for row in objects],
-    }
-            for *box, score, cls in objects
-        ],
     }
     path.write_text(json.dumps(document, ensure_ascii=False, indent=2), encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""Makes the benchmark's network: the YOLOv8n structure with random weights, about 15 boxes an image. Peers' environment.
+"""Makes the benchmark's network: the YOLOv8n structure, random weights, about 15 boxes an image. Peers' environment.
 
     python bench/peers/make_model.py --photos FOLDER --out FOLDER
 
@@ -93,8 +93,8 @@ def class_layers(network):
 def level_classes(network, batch):
     """Each class's bias := minus the logit that one anchor in a thousand exceeds, at each stride by itself.
 
-    The logits are stretched first: unstretched, every score that passes conf .25 lies below .4, and rounding decides too
-    many of them for two programs to be compared.
+    The logits are stretched first: unstretched, every score that passes conf .25 lies below .4, and rounding decides
+    too many of them for two programs to be compared.
     """
     import torch
 
@@ -134,19 +134,12 @@ def raise_class_bias(yolo, sample):
 
 
 def export(weights):
-    """ONNX and OpenVINO, each as exported by default and with dynamic=True."""
+    """ONNX and OpenVINO, each as exported by default and with dynamic=True; onnxslim simplifies ONNX when installed."""
     from ultralytics import YOLO
 
-    try:
-        import onnxslim  # noqa: F401
-
-        simplify = True
-    except ImportError:
-        simplify = False
-        print("onnxslim is missing: the ONNX files are not simplified")
     # The dynamic ones first: ultralytics names its output after the weights, whatever the options were.
     for dynamic in (True, False):
-        made = Path(YOLO(weights).export(format="onnx", dynamic=dynamic, simplify=simplify, device="cpu"))
+        made = Path(YOLO(weights).export(format="onnx", dynamic=dynamic, device="cpu"))
         place(made, weights.with_name("yolov8n-dynamic.onnx" if dynamic else "yolov8n.onnx"))
         made = Path(YOLO(weights).export(format="openvino", dynamic=dynamic, device="cpu"))
         # ultralytics recognises an OpenVINO folder by the end of its name.

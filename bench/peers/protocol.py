@@ -3,8 +3,8 @@
     {"run": true}   ->  {"wall": seconds, "cpu": seconds of this process, "boxes": total, "stages": {name: seconds}}
     {"dump": path}  ->  {"dumped": images}; writes {file name: [[x1, y1, x2, y2, score, class], ...]}
 
-The first line out is {"ready": true, "versions": {...}}, after loading and a warm-up. Loading is never timed. The stages
-are what the peer itself reports, and may leave parts out.
+The first line out is {"ready": true, "versions": {...}}, after loading and a warm-up. Loading is never timed. The
+stages are what the peer itself reports, and may leave parts out.
 """
 
 import json
@@ -19,8 +19,8 @@ from pathlib import Path
 def serve(process, photos, packages):
     """Answers until standard input closes.
 
-    `process(paths)` yields for each photo its [x1, y1, x2, y2, score, class] rows and its {stage: seconds}. Whatever the
-    framework prints goes to standard error, so that it cannot spoil an answer.
+    `process(paths)` yields for each photo its [x1, y1, x2, y2, score, class] rows and its {stage: seconds}. Whatever
+    the framework prints goes to standard error, so that it cannot spoil an answer.
     """
     with os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1) as answers, redirect_stdout(sys.stderr):
         for _ in process(photos[:8]):

@@ -30,8 +30,8 @@ def main():
     options = {"conf": 0.25, "iou": 0.45, "max_det": 300, "imgsz": 640, "device": "cpu"}
 
     def process(paths):
-        # A list of paths would be read by Pillow, all at once and before the first inference (measured: up to three times
-        # slower); a folder or a text file of paths goes through OpenCV and, with OpenVINO, is read ahead.
+        # A list of paths would be read by Pillow, all at once and before the first inference (measured: up to three
+        # times slower); a folder or a text file of paths goes through OpenCV and, with OpenVINO, is read ahead.
         listing.write_text("\n".join(str(path.resolve()) for path in paths), encoding="utf-8")
         for result in yolo.predict(str(listing), stream=True, verbose=False, batch=arguments.batch, **options):
             yield result.boxes.data.tolist(), {stage: ms / 1e3 for stage, ms in result.speed.items()}
