@@ -17,12 +17,12 @@ from boxmill.errors import ModelError, UsageError
 from boxmill.models import Card, OnnxSummary, Resolution, TensorInfo, find_card, load_card, read_onnx, resolve
 from boxmill.post import Postprocessor
 from boxmill.runtimes import Runtime
-from boxmill.settings import RunSettings, available_cpus
+from boxmill.settings import ModelSettings, RunSettings, available_cpus
 from boxmill.sources import Listing, list_source
 from boxmill.store import RunStore, create_run_directory
 from boxmill.types import ModelSpec
 
-__all__ = ["Prepared", "prepare"]
+__all__ = ["Prepared", "prepare", "resolve_model"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def prepare(settings: RunSettings) -> Prepared:
     with startup.step("list"):
         listing = list_source(settings.source)
     with startup.step("model"):
-        resolution = _resolve(settings)
+        resolution = resolve_model(settings.model, fake=settings.engine.runtime == "fake")
         workers = min(settings.engine.workers or available_cpus(), len(listing))
         runtime = _RUNTIMES[settings.engine.runtime](settings, resolution, workers)
     postprocessor = _postprocessor(settings, resolution.spec)
@@ -79,11 +79,14 @@ def prepare(settings: RunSettings) -> Prepared:
     return Prepared(job, listing, resolution, store, startup.seconds, description)
 
 
-def _resolve(settings: RunSettings) -> Resolution:
-    chosen = settings.model
+def resolve_model(chosen: ModelSettings, *, fake: bool = False) -> Resolution:
+    """What the weights, their card and the flags amount to; `fake` takes a card alone.
+
+    Raises:
+        ModelError: they are unreadable or do not fit together.
+    """
     if not chosen.weights.is_file():
         raise ModelError(f"weights not found: {str(chosen.weights)!r}; expected an ONNX file")
-    fake = settings.engine.runtime == "fake"
     card_path = chosen.card or (chosen.weights if fake else find_card(chosen.weights))
     card = Card() if card_path is None else load_card(card_path)
     card = replace(card, labels=labels.label_names(card.labels))

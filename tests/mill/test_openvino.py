@@ -8,10 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from networks import write_detector
 
 from boxmill.cli import run_command
 from boxmill.runtimes.openvino import has_native_bf16
-from networks import write_detector
 
 SHAPES = ((120, 200), (200, 120), (96, 96), (64, 240), (100, 97))
 
@@ -56,10 +56,8 @@ def test_an_image_alone_gives_what_it_gives_among_others(photos: Path, tmp_path:
     weights = write_detector(tmp_path / "tiny.onnx", ("a", "b", "c"))
     together = run(photos, weights, "all", "--precision", "fp32")
     for index, path in enumerate(sorted(photos.iterdir())[:6]):
-        assert run_command(
-            ["run", str(path), "-w", str(weights), "--project", str(tmp_path / "one"), "--name", str(index)]
-            + ["--precision", "fp32", "--quiet"]
-        ) == 0  # fmt: skip
+        command = ["run", str(path), "-w", str(weights), "--project", str(tmp_path / "one"), "--name", str(index)]
+        assert run_command([*command, "--precision", "fp32", "--quiet"]) == 0
         alone = (tmp_path / "one" / str(index) / "json" / f"{path.name}.json").read_bytes()
         assert alone == together[f"{path.name}.json"]
 
