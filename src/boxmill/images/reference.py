@@ -1,7 +1,7 @@
 """The letterbox's arithmetic, written slowly and plainly; the native kernel must give the same bits.
 
-Resizing is OpenCV's INTER_LINEAR for uint8 as its x86-64 builds compute it (compared with 5.0): float32 positions,
-weights of 11 bits, products rounded down, whole grey levels.
+Resizing is OpenCV's INTER_LINEAR for uint8 as its x86-64 builds compute it (compared with 4.12 and 5.0): float32
+positions, weights of 11 bits, products rounded down, whole grey levels.
 """
 
 from __future__ import annotations
