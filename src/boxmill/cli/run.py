@@ -14,7 +14,7 @@ from cyclopts import Parameter
 
 from boxmill.api import Prepared, prepare
 from boxmill.cli.console import Reporter
-from boxmill.engine import Run, TimeTable
+from boxmill.engine import Run, TimeTable, keep_freed_memory
 from boxmill.images import configure_opencv
 from boxmill.settings import RunSettings, settings
 
@@ -115,6 +115,7 @@ def run(
 
 def _run(chosen: RunSettings, reporter: Reporter, *, as_json: bool) -> int:
     configure_opencv()
+    keep_freed_memory()
     prepared = prepare(chosen)
     reporter.settings(prepared)
     run = Run(prepared.job)
