@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from boxmill.engine.clock import STAGES, WAITS, TimeTable
-from boxmill.engine.pipeline import Items, Job, Progress, Run, Store
+from boxmill.engine.pipeline import Job, Progress, Reporter, Run, Store
 
-__all__ = ["STAGES", "WAITS", "Items", "Job", "Progress", "Run", "Store", "TimeTable"]
+__all__ = ["STAGES", "WAITS", "Job", "Progress", "Reporter", "Run", "Store", "TimeTable"]
