@@ -1,8 +1,28 @@
-"""Works a job off: the loop, its batches, its clock."""
+"""Works a job off: the loop, its batches, its clock; and the supervisor that keeps a process at it."""
 
 from __future__ import annotations
 
 from boxmill.engine.clock import STAGES, WAITS, TimeTable
 from boxmill.engine.pipeline import Job, Progress, Reporter, Run, Store
+from boxmill.engine.process import WorkerProcess, start_worker
+from boxmill.engine.supervisor import Ending, Ledger, Supervisor
+from boxmill.engine.watch import Limits
+from boxmill.engine.worker import WorkerLink
 
-__all__ = ["STAGES", "WAITS", "Job", "Progress", "Reporter", "Run", "Store", "TimeTable"]
+__all__ = [
+    "STAGES",
+    "WAITS",
+    "Ending",
+    "Job",
+    "Ledger",
+    "Limits",
+    "Progress",
+    "Reporter",
+    "Run",
+    "Store",
+    "Supervisor",
+    "TimeTable",
+    "WorkerLink",
+    "WorkerProcess",
+    "start_worker",
+]

@@ -102,6 +102,8 @@ class Run:
         self._lock = threading.Lock()  # guards the four below
         self._items = (item for item in job.items if item.index not in suspects)
         self._done = self._failed = 0
+        self._clocks = [Clock() for _ in range(job.workers)]
+        self._start, self._cpu = perf_counter(), process_time()
         self._working = job.workers
         self._together = threading.Event()  # set once nobody has to be alone any more
         self._all_done = threading.Event()
@@ -118,18 +120,21 @@ class Run:
         Raises:
             OutputError: an outcome could not be kept.
         """
-        clocks = [Clock() for _ in range(self._job.workers)]
-        start, cpu = perf_counter(), process_time()
-        for number, clock in enumerate(clocks):
+        self._start, self._cpu = perf_counter(), process_time()
+        for number, clock in enumerate(self._clocks):
             alone = self._job.alone if number == 0 else None
             threading.Thread(target=self._work, args=(clock, alone), daemon=True).start()
         finished = False
         while not finished:
             finished = self._all_done.wait(interval)
-            observe(Progress(self._done, self._failed, self._job.total, perf_counter() - start))
+            observe(Progress(self._done, self._failed, self._job.total, perf_counter() - self._start))
         if self._error is not None:
             raise self._error
-        return time_table(clocks, perf_counter() - start, process_time() - cpu)
+        return self.table()
+
+    def table(self) -> TimeTable:
+        """Where the time has gone so far; what is still being timed counts as unexplained."""
+        return time_table(self._clocks, perf_counter() - self._start, process_time() - self._cpu)
 
     def _work(self, clock: Clock, alone: Sequence[EncodedItem] | None) -> None:
         buffer = BatchBuffer()
