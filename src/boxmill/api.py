@@ -68,6 +68,7 @@ def prepare(settings: RunSettings) -> Prepared:
     store = RunStore(directory, resolution.spec.names)
     job = Job(
         items=listing,
+        total=len(listing),
         runtime=runtime,
         postprocessor=postprocessor,
         store=store,

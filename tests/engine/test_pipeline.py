@@ -33,13 +33,8 @@ class Memory:
             self.outcomes[outcome.key] = outcome
 
 
-class Inputs(list[EncodedItem]):
-    def item(self, index: int) -> EncodedItem:
-        return self[index]
-
-
-def inputs(files: Sequence[tuple[str, Callable[[], bytes]]]) -> Inputs:
-    return Inputs(EncodedItem(index, key, read) for index, (key, read) in enumerate(files))
+def inputs(files: Sequence[tuple[str, Callable[[], bytes]]]) -> list[EncodedItem]:
+    return [EncodedItem(index, key, read) for index, (key, read) in enumerate(files)]
 
 
 def png(seed: int) -> bytes:
@@ -52,8 +47,8 @@ def photos(count: int) -> list[tuple[str, Callable[[], bytes]]]:
     return [(f"{seed}.png", partial(png, seed)) for seed in range(count)]
 
 
-def job(items: Inputs, **changes: object) -> Job:
-    base = Job(items, FakeRuntime(SPEC), Postprocessor(SPEC.head, conf=0.1), Memory(), rect=True)
+def job(items: list[EncodedItem], **changes: object) -> Job:
+    base = Job(items, len(items), FakeRuntime(SPEC), Postprocessor(SPEC.head, conf=0.1), Memory(), rect=True)
     return replace(base, **changes)
 
 
