@@ -10,6 +10,7 @@ from typing import Any
 
 from boxmill.errors import OutputError
 from boxmill.store.documents import image_document, pretty
+from boxmill.store.durable import output_error, write_file
 from boxmill.store.summary import Tally
 from boxmill.types import Outcome
 
@@ -71,22 +72,10 @@ class RunStore:
     def _write(self, relative: str, data: bytes) -> None:
         path = os.path.join(self.directory, relative)
         folder = os.path.dirname(path)
-        try:
-            if folder not in self._folders:
-                os.makedirs(folder, exist_ok=True)
-                self._folders.add(folder)
-            temporary = path + ".tmp"
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        if folder not in self._folders:
             try:
-                _write_all(descriptor, data)
-            finally:
-                os.close(descriptor)
-            os.rename(temporary, path)
-        except OSError as error:
-            raise OutputError(f"cannot write {path!r}: {error.strerror}; nothing already written is lost") from error
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
+                os.makedirs(folder, exist_ok=True)
+            except OSError as error:
+                raise output_error(folder, error) from error
+            self._folders.add(folder)
+        write_file(path, data)
