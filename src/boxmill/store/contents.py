@@ -118,7 +118,7 @@ def _runs(indices: Int64, states: Int64) -> list[int]:
         return []
     starts = np.flatnonzero((np.diff(indices, prepend=-2) != 1) | (np.diff(states, prepend=-1) != 0))
     counts = np.diff(starts, append=len(indices))
-    return np.stack([indices[starts], counts, states[starts]], axis=1).ravel().tolist()  # type: ignore[no-any-return]
+    return np.stack([indices[starts], counts, states[starts]], axis=1).ravel().tolist()
 
 
 def _expand(runs: list[int]) -> tuple[Int64, Int64]:

@@ -6,10 +6,11 @@ import contextlib
 import errno
 import os
 import sys
+from collections.abc import Iterator
 
 from boxmill.errors import OutputError
 
-__all__ = ["output_error", "sync_directory", "sync_file", "write_all", "write_file"]
+__all__ = ["WholeFile", "output_error", "sync_directory", "sync_file", "write_all", "write_file"]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -22,7 +23,7 @@ def output_error(path: str | os.PathLike[str], error: OSError) -> OutputError:
     return raised
 
 
-def write_all(descriptor: int, data: bytes) -> None:
+def write_all(descriptor: int, data: bytes | bytearray) -> None:
     """Writes every byte: the kernel may take less than it was offered. Raises OSError."""
     view = memoryview(data)
     while view:
@@ -54,33 +55,59 @@ def sync_directory(path: str | os.PathLike[str]) -> None:
         os.close(descriptor)
 
 
+class WholeFile:
+    """A file that is made whole or not at all: written beside its place, and renamed when the block ends well.
+
+    With `durable` it also survives a loss of power. Used as `with WholeFile(path) as file: file.write(...)`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, durable: bool = False) -> None:
+        self._path = os.fspath(path)
+        self._temporary = self._path + ".tmp"
+        self._durable = durable
+        with self._errors():
+            self._descriptor = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+
+    def write(self, data: bytes | bytearray) -> None:
+        """Appends. Raises OutputError."""
+        with self._errors():
+            write_all(self._descriptor, data)
+
+    def __enter__(self) -> WholeFile:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
+        with self._errors():
+            try:
+                if kind is None and self._durable:
+                    sync_file(self._descriptor)
+            finally:
+                os.close(self._descriptor)
+            if kind is None:
+                os.rename(self._temporary, self._path)
+                if self._durable:
+                    sync_directory(os.path.dirname(self._path) or ".")
+        if kind is not None:
+            self._discard()
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._discard()
+            raise output_error(self._path, error) from error
+
+    def _discard(self) -> None:
+        with contextlib.suppress(OSError):  # a full disk needs the space back; the first error is the one to tell
+            os.unlink(self._temporary)
+
+
 def write_file(path: str | os.PathLike[str], data: bytes, *, durable: bool = False) -> None:
-    """Makes a file whole or not at all, in an existing folder; with `durable` it also survives a loss of power.
+    """Makes a file in an existing folder from `data`, whole or not at all; `durable` as for `WholeFile`.
 
     Raises:
         OutputError: it cannot be written; what stood there before still does.
     """
-    path = os.fspath(path)
-    temporary = path + ".tmp"
-    try:
-        try:
-            _write_new(temporary, data, durable=durable)
-            os.rename(temporary, path)
-        except OSError:
-            with contextlib.suppress(OSError):  # a full disk needs the space back; the first error is the one to tell
-                os.unlink(temporary)
-            raise
-        if durable:
-            sync_directory(os.path.dirname(path) or ".")
-    except OSError as error:
-        raise output_error(path, error) from error
-
-
-def _write_new(path: str, data: bytes, *, durable: bool) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
-    try:
-        write_all(descriptor, data)
-        if durable:
-            sync_file(descriptor)
-    finally:
-        os.close(descriptor)
+    with WholeFile(path, durable=durable) as file:
+        file.write(data)

@@ -11,7 +11,6 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import msgspec
@@ -83,12 +82,13 @@ class Scan:
     """Iterates over (offset in the file, record) of a segment, up to the first frame that is not whole.
 
     Afterwards `end` is the offset behind the last whole frame, `problem` says why no other one follows (None: the file
-    ends there), and `footer` is the footer if that came last.
+    ends there), and `footer` is the footer if that came last, behind `body` bytes.
     """
 
     def __init__(self, file: BinaryIO) -> None:
         self._reader = FrameReader(file)
         self.footer: Footer | None = None
+        self.body = 0
 
     @property
     def end(self) -> int:
@@ -108,6 +108,7 @@ class Scan:
                 if payload.startswith(_FOOTER):
                     self.footer = _parse_footer(payload, offset)
                     continue
+                self.body = self._reader.end
                 records = [decode(line) for line in payload.splitlines()]
             except (Damaged, msgspec.DecodeError) as error:
                 self._reader.reject(payload, str(error))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from boxmill.errors import OutputError
-from boxmill.store.documents import image_document, pretty
-from boxmill.store.durable import output_error, write_file
+from boxmill.store.documents import pretty
+from boxmill.store.durable import write_file
+from boxmill.store.projections import JsonFiles
 from boxmill.store.summary import Tally
 from boxmill.types import Outcome
 
@@ -46,7 +46,7 @@ class RunStore:
         self.tally = Tally()
         self._names = names
         self._lock = threading.Lock()
-        self._folders: set[str] = set()
+        self._files = JsonFiles(directory, names)
 
     def add(self, outcome: Outcome) -> None:
         """Writes the outcome's JSON so that it is either whole or absent.
@@ -54,28 +54,16 @@ class RunStore:
         Raises:
             OutputError: it cannot be written (disk full, permissions); the run must stop.
         """
-        document = image_document(outcome, self._names)
-        self._write(os.path.join("json", outcome.key + ".json"), pretty(document))
+        document = self._files.write(outcome)
         with self._lock:
             self.tally.add(outcome, document)
 
     def finish(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Writes summary.json from what was counted and the engine's `facts`; returns it."""
         summary = {**facts, **self.tally.document(self._names)}
-        self._write("summary.json", pretty(summary))
+        write_file(self.directory / "summary.json", pretty(summary))
         return summary
 
     def write_document(self, name: str, document: object) -> None:
         """Writes one more JSON document into the run's directory."""
-        self._write(name, pretty(document))
-
-    def _write(self, relative: str, data: bytes) -> None:
-        path = os.path.join(self.directory, relative)
-        folder = os.path.dirname(path)
-        if folder not in self._folders:
-            try:
-                os.makedirs(folder, exist_ok=True)
-            except OSError as error:
-                raise output_error(folder, error) from error
-            self._folders.add(folder)
-        write_file(path, data)
+        write_file(self.directory / name, pretty(document))
