@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from boxmill.errors import OutputError
-from boxmill.store.documents import image_document, pretty
+from boxmill.store.documents import pretty
+from boxmill.store.durable import write_file
+from boxmill.store.projections import JsonFiles
 from boxmill.store.summary import Tally
 from boxmill.types import Outcome
 
@@ -45,7 +46,7 @@ class RunStore:
         self.tally = Tally()
         self._names = names
         self._lock = threading.Lock()
-        self._folders: set[str] = set()
+        self._files = JsonFiles(directory, names)
 
     def add(self, outcome: Outcome) -> None:
         """Writes the outcome's JSON so that it is either whole or absent.
@@ -53,40 +54,16 @@ class RunStore:
         Raises:
             OutputError: it cannot be written (disk full, permissions); the run must stop.
         """
-        document = image_document(outcome, self._names)
-        self._write(os.path.join("json", outcome.key + ".json"), pretty(document))
+        document = self._files.write(outcome)
         with self._lock:
             self.tally.add(outcome, document)
 
     def finish(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Writes summary.json from what was counted and the engine's `facts`; returns it."""
         summary = {**facts, **self.tally.document(self._names)}
-        self._write("summary.json", pretty(summary))
+        write_file(self.directory / "summary.json", pretty(summary))
         return summary
 
     def write_document(self, name: str, document: object) -> None:
         """Writes one more JSON document into the run's directory."""
-        self._write(name, pretty(document))
-
-    def _write(self, relative: str, data: bytes) -> None:
-        path = os.path.join(self.directory, relative)
-        folder = os.path.dirname(path)
-        try:
-            if folder not in self._folders:
-                os.makedirs(folder, exist_ok=True)
-                self._folders.add(folder)
-            temporary = path + ".tmp"
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
-            try:
-                _write_all(descriptor, data)
-            finally:
-                os.close(descriptor)
-            os.rename(temporary, path)
-        except OSError as error:
-            raise OutputError(f"cannot write {path!r}: {error.strerror}; nothing already written is lost") from error
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
+        write_file(self.directory / name, pretty(document))
