@@ -78,6 +78,8 @@ class States:
     def merge(self, contents: Contents, name: str = "journal") -> None:
         """Takes in what was recorded after everything that is known; `name` is for what is said of damage."""
         indices, states = contents.final()
+        if contents.counts.processed != (own := int(np.count_nonzero(states == 0))):
+            self.damage.append(f"{name}: {contents.counts.processed} results for {own} inputs")
         if len(indices) and indices[-1] >= len(self.status):
             self.damage.append(f"{name}: records of input {indices[-1]}, but there are {len(self.status)} inputs")
             known = indices < len(self.status)

@@ -25,7 +25,7 @@ class Counts:
     truncated: int = 0
     objects: int = 0
     nan: int = 0
-    by_class: Counter[int] = field(default_factory=Counter)
+    by_class: dict[int, int] = field(default_factory=dict)
 
     def add_result(self, classes: Sequence[int], *, truncated: bool, nan: int) -> None:
         """Counts one input; `classes` holds the class of each object."""
@@ -34,7 +34,8 @@ class Counts:
         self.empty += not classes
         self.truncated += truncated
         self.nan += nan
-        self.by_class.update(classes)
+        for class_id in classes:
+            self.by_class[class_id] = self.by_class.get(class_id, 0) + 1
 
     def merge(self, other: Counts) -> None:
         """Adds the counts of other inputs."""
@@ -43,7 +44,8 @@ class Counts:
         self.truncated += other.truncated
         self.objects += other.objects
         self.nan += other.nan
-        self.by_class.update(other.by_class)
+        for class_id, count in other.by_class.items():
+            self.by_class[class_id] = self.by_class.get(class_id, 0) + count
 
 
 @dataclass(slots=True)
