@@ -70,6 +70,7 @@ class Job:
     batch: int = 1
     decode: Decoder = decode
     reporter: Reporter = field(default_factory=Silent)
+    warm_up: tuple[int, int] | None = None  # network height and width that most images are likely to have
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from boxmill.store.documents import pretty
 from boxmill.store.durable import write_file
+from boxmill.store.fingerprint import differences, digest, file_sha256
 from boxmill.store.group_commit import JournalWriter
 from boxmill.store.journal import Entry, Journal, next_epoch, recover
 from boxmill.store.lock import RunLock
@@ -34,6 +35,9 @@ __all__ = [
     "RunStore",
     "States",
     "create_run_directory",
+    "differences",
+    "digest",
+    "file_sha256",
     "load",
     "next_epoch",
     "pretty",
