@@ -26,6 +26,10 @@ def add_many(writer: JournalWriter) -> None:
         writer.add(found(index, 0))
 
 
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])}
+
+
 def recorded(directory: Path) -> list[int]:
     """Indices in the order of the journal."""
     indices = []
@@ -165,6 +169,31 @@ def test_a_defect_in_the_callback_does_not_hang_the_run(tmp_path: Path) -> None:
         writer.close()
 
 
+ENDLESS = """
+import itertools, os, sys
+from outcomes import found
+from boxmill.store import JournalWriter
+
+writer = JournalWriter(sys.argv[1], 1, 1, lambda count: os.write(1, b"%d\\n" % count))
+for index in itertools.count():
+    writer.add(found(index))
+"""
+
+
+@pytest.mark.parametrize("groups", [1, 7, 20])
+def test_a_kill_costs_nothing_acknowledged_and_at_most_64_outcomes(tmp_path: Path, groups: int) -> None:
+    command = [sys.executable, "-c", ENDLESS, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment()) as process:
+        assert process.stdout is not None
+        kept = sum(int(process.stdout.readline()) for _ in range(groups))
+        process.kill()
+        kept += sum(int(line) for line in process.stdout.read().splitlines())
+    recover(tmp_path)
+    indices = recorded(tmp_path)
+    assert indices == list(range(len(indices)))
+    assert kept <= len(indices) <= kept + MAX_PENDING
+
+
 FULL_DISK = """
 import json, resource, sys
 from outcomes import found
@@ -193,7 +222,7 @@ def test_a_full_disk_keeps_what_was_acknowledged_and_goes_on_later(tmp_path: Pat
         capture_output=True,
         text=True,
         check=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])},
+        env=environment(),
     )
     kept, message, number, again = json.loads(done.stdout)
     assert message == again

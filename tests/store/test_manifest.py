@@ -73,6 +73,16 @@ def test_only_open_inputs(tmp_path: Path) -> None:
     assert [entry.index for entry in Manifest(tmp_path).open_inputs(bytes([1, 0, 2, 0]))] == [1, 3]
 
 
+def test_one_input(tmp_path: Path) -> None:
+    write_manifest(tmp_path / "manifest-0.jsonl", ROOT, INPUTS[:2])
+    write_manifest(tmp_path / "manifest-1.jsonl", ROOT, INPUTS[2:], first=2)
+    manifest = Manifest(tmp_path)
+    assert [manifest.input(index) for index in range(4)] == list(manifest)
+    for index in (-1, 4):
+        with pytest.raises(IndexError):
+            manifest.input(index)
+
+
 def test_no_inputs(tmp_path: Path) -> None:
     write_manifest(tmp_path / "manifest-0.jsonl", ROOT, [])
     assert list(Manifest(tmp_path)) == []

@@ -7,6 +7,7 @@ from boxmill.store.durable import write_file
 from boxmill.store.fingerprint import differences, digest, file_sha256
 from boxmill.store.group_commit import JournalWriter
 from boxmill.store.journal import Entry, Journal, next_epoch, recover
+from boxmill.store.ledger import RunLedger
 from boxmill.store.lock import RunLock
 from boxmill.store.manifest import Input, Manifest, NewInput, write_manifest
 from boxmill.store.projections import MAX_JSON_FILES, JsonFiles, rebuild_json, run_tally, write_results
@@ -31,6 +32,7 @@ __all__ = [
     "Manifest",
     "NewInput",
     "Record",
+    "RunLedger",
     "RunLock",
     "RunStore",
     "States",

@@ -163,6 +163,19 @@ class Manifest:
                     if status[index] == 0:
                         yield _input(path, line, index, root)
 
+    def input(self, index: int) -> Input:
+        """One input, found by reading up to it.
+
+        Raises:
+            IndexError: there are not so many.
+            OutputError: a manifest is damaged.
+        """
+        if not 0 <= index < self.total:
+            raise IndexError(f"expected an input below {self.total}, got {index}")
+        only = bytearray(b"\1") * self.total
+        only[index] = 0
+        return next(self.open_inputs(only))
+
     def check(self) -> list[str]:
         """What is wrong with the manifests, read from beginning to end; nothing is an empty list."""
         problems = []
