@@ -106,14 +106,35 @@ class Run:
         self._clocks = [Clock() for _ in range(job.workers)]
         self._start, self._cpu = perf_counter(), process_time()
         self._working = job.workers
+        self._warm = threading.Barrier(job.workers + 1)
+        self._go = threading.Event()
         self._together = threading.Event()  # set once nobody has to be alone any more
         self._all_done = threading.Event()
         self._stopping = threading.Event()
         self._error: BaseException | None = None
+        self._started = False
 
     def stop(self) -> None:
         """Finish what is under way and take no further input."""
         self._stopping.set()
+
+    def warm_up(self) -> None:
+        """Starts the workers and lets each put a grey image of `Job.warm_up` through the network.
+
+        The first image of a shape costs every OpenVINO stream some 50 ms; no photo's time, and no time limit, should
+        have to hold that. `execute` calls this where nobody has.
+
+        Raises:
+            RuntimeError: the network cannot run at that shape.
+        """
+        for number, clock in enumerate(self._clocks):
+            alone = self._job.alone if number == 0 else None
+            threading.Thread(target=self._work, args=(clock, alone), daemon=True).start()
+        self._started = True
+        try:
+            self._warm.wait()
+        except threading.BrokenBarrierError:
+            raise RuntimeError(f"the network failed while it was warmed up: {self._error}") from self._error
 
     def execute(self, observe: Callable[[Progress], None] = lambda progress: None, interval: float = 0.1) -> TimeTable:
         """Works off the job, or what comes before `stop`; calls `observe` every `interval` seconds and at the end.
@@ -121,10 +142,10 @@ class Run:
         Raises:
             OutputError: an outcome could not be kept.
         """
+        if not self._started:
+            self.warm_up()
         self._start, self._cpu = perf_counter(), process_time()
-        for number, clock in enumerate(self._clocks):
-            alone = self._job.alone if number == 0 else None
-            threading.Thread(target=self._work, args=(clock, alone), daemon=True).start()
+        self._go.set()
         finished = False
         while not finished:
             finished = self._all_done.wait(interval)
@@ -140,15 +161,25 @@ class Run:
     def _work(self, clock: Clock, alone: Sequence[EncodedItem] | None) -> None:
         buffer = BatchBuffer()
         try:
+            self._get_warm(buffer)
             self._work_alone(clock, buffer, alone)
             while chunk := self._take(clock):
                 self._process(chunk, clock, buffer)
         except BaseException as error:  # the store cannot keep results, or a defect: nothing may go on unnoticed
             self._error = self._error or error
             self.stop()
+            self._warm.abort()
         self._together.set()
         with clock.wait("last worker"):
             self._leave()
+
+    def _get_warm(self, buffer: BatchBuffer) -> None:
+        if self._job.warm_up is not None:
+            tensor = buffer.tensor(1, self._job.warm_up, self._job.runtime.spec.input)
+            tensor.fill(0.5)
+            self._job.runtime.infer(tensor)
+        self._warm.wait()
+        self._go.wait()
 
     def _work_alone(self, clock: Clock, buffer: BatchBuffer, alone: Sequence[EncodedItem] | None) -> None:
         """One worker takes the suspects through the chain while the others, who have none, wait."""

@@ -9,7 +9,7 @@ from boxmill.store.journal import Entry, Journal, recover
 from boxmill.store.manifest import Manifest
 from boxmill.store.projections import JsonFiles
 from boxmill.store.records import Attempt
-from boxmill.store.states import OPEN, States
+from boxmill.store.states import FAILED, OPEN, States
 from boxmill.types import Failure, Outcome
 
 __all__ = ["RunLedger"]
@@ -48,6 +48,10 @@ class RunLedger:
             recover(self._directory, (self._epoch, self._writer))
             self._states.absorb(self._directory, self._epoch, self._writer)
             self._absorbed = self._writer
+
+    def counts(self) -> tuple[int, int]:
+        """Inputs that have an outcome, and how many of those have failed."""
+        return self._states.finished(), self._states.status.count(FAILED)
 
     def finished(self, index: int) -> bool:
         """Whether an input has its outcome."""

@@ -104,17 +104,23 @@ class States:
         return np.array([self.codes.index(code) for code in codes], np.uint16)
 
 
-def load(directory: str | os.PathLike[str], total: int) -> States:
+def load(directory: str | os.PathLike[str], total: int, *, retry_before: int = 0) -> States:
     """Reads the journal of a run with `total` inputs; changes nothing on disk.
 
-    Damage costs the records behind it in the same segment: their inputs are open again, and `damage` says so.
+    Inputs that failed in an epoch before `retry_before`, and have not ended since, are open again. Damage costs the records behind it in the same segment: their inputs are open again, and `damage` says so.
 
     Raises:
         OutputError: the journal cannot be read.
     """
     states = States.empty(total)
+    reopened = retry_before == 0
     for segment in segments(directory):
+        if not reopened and segment.epoch >= retry_before:
+            states.reopen_failed()
+            reopened = True
         states._take(segment)
+    if not reopened:
+        states.reopen_failed()
     return states
 
 
