@@ -169,6 +169,14 @@ def test_workers_that_die_between_inputs_end_the_run(tmp_path: Path) -> None:
     assert ledger.failures == {}
 
 
+def test_where_every_input_kills_its_worker_the_run_gives_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("boxmill.engine.supervisor._DEATHS_WITHOUT_RESULT", 8)
+    bench = Bench(tmp_path, 50, dict.fromkeys(range(50), "exit"), together=4)
+    with pytest.raises(BoxmillError, match=r"8 times in a row .* exit code 3"):
+        bench.supervisor().execute()
+    assert bench.ledger.failures.keys() == {0, 1}
+
+
 def test_a_network_that_never_loads_is_killed(tmp_path: Path) -> None:
     ledger = FileLedger(tmp_path / "journal")
     command = [*PYTHON, "-c", LISTEN + "time.sleep(1000)"]
