@@ -116,7 +116,7 @@ def test_an_evil_input_fails_alone_and_everything_else_is_done(
     assert bench.ledger.states() == {**dict.fromkeys(range(12), "ok"), 4: "failed"}
     assert bench.ledger.deaths == [(4, code)] * 3
     assert (ending.interrupted, ending.restarts, ending.deaths) == (False, 4, {code: 4})
-    assert ending.peak_memory > (200 << 20 if code == "memory" else -1)
+    assert ending.peak_memory > (100 << 20 if code == "memory" else -1)
     # once in company, then alone: 3 is done alone, and 5 waits until 4 has failed
     assert bench.asked == [[], [3, 4, 5], [4, 5], [4, 5], [5]]
 
@@ -167,6 +167,14 @@ def test_workers_that_die_between_inputs_end_the_run(tmp_path: Path) -> None:
         supervisor.execute()
     assert ledger.deaths == []
     assert ledger.failures == {}
+
+
+def test_where_every_input_kills_its_worker_the_run_gives_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("boxmill.engine.supervisor._DEATHS_WITHOUT_RESULT", 8)
+    bench = Bench(tmp_path, 50, dict.fromkeys(range(50), "exit"), together=4)
+    with pytest.raises(BoxmillError, match=r"8 times in a row .* exit code 3"):
+        bench.supervisor().execute()
+    assert bench.ledger.failures.keys() == {0, 1}
 
 
 def test_a_network_that_never_loads_is_killed(tmp_path: Path) -> None:
