@@ -93,8 +93,6 @@ class Mill:
         """
         states = self.run.states
         suspects = [index for index in states.attempts if not self._ledger.finished(index)]
-        if self._before == self.run.manifest.total:
-            return Ending.nothing_to_do()
         try:
             return self._supervisor.execute(suspects, observe, self._take_facts)
         finally:

@@ -63,8 +63,8 @@ class EngineSettings:
 class OutputSettings:
     """Where results go, and which earlier run is gone on with (FORMATS, "Run directory").
 
-    `name` None: the run is named after its source. `resume` names a run; `fresh` never resumes; `exist_ok` means exactly
-    the folder `name`; `add` takes in inputs that appeared since; `retry_failed` tries failed ones again.
+    `name` None: the run is named after its source. `resume` names a run; `fresh` never resumes; `exist_ok` means
+    exactly the folder `name`; `add` takes in inputs that appeared since; `retry_failed` tries failed ones again.
     """
 
     project: Path = Path("runs")
@@ -148,7 +148,7 @@ def _check(chosen: RunSettings) -> None:
 
 def _check_output(output: OutputSettings) -> None:
     if not re.fullmatch(r"\d+|\d+(\.\d+)?%", output.allow_failed):
-        raise UsageError(f"--allow-failed: expected a number of images or a share such as 5%, got {output.allow_failed!r}")
+        raise UsageError(f"--allow-failed: expected a number of images or a share (5%), got {output.allow_failed!r}")
     if sum((output.resume is not None, output.fresh, output.exist_ok)) > 1:
         raise UsageError("--resume, --fresh and --exist-ok exclude each other; give one of them")
     if output.exist_ok and output.name is None:

@@ -124,7 +124,7 @@ class Supervisor:
         self._began = perf_counter()
         self._before = self._base = self._ledger.counts()
         pending = list(suspects)
-        while not self._stops:
+        while not self._stops and self._base[0] < self._total:
             watch = Watch(self._spawn(pending), pending, self._limits, on_ready)
             self._attend(watch, observe)
             if watch.gone is not None:
@@ -162,7 +162,7 @@ class Supervisor:
     def _progress(self, watch: Watch) -> Progress:
         seconds = perf_counter() - self._began
         ended, failed = self._base
-        return Progress(ended + watch.ended, failed + watch.failed, self._total, seconds, self._before[0])
+        return Progress(ended + watch.durable, failed + watch.failed, self._total, seconds, self._before[0])
 
     def _bury(self, watch: Watch, pending: Sequence[int]) -> list[int]:
         """After a death: who may be to blame, and what the next worker has to take alone."""

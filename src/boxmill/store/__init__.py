@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from boxmill.store.directory import create_run_directory
 from boxmill.store.documents import pretty
 from boxmill.store.durable import write_file
 from boxmill.store.fingerprint import differences, digest, file_sha256
@@ -13,7 +14,6 @@ from boxmill.store.manifest import Input, Manifest, NewInput, write_manifest
 from boxmill.store.projections import MAX_JSON_FILES, JsonFiles, rebuild_json, run_tally, write_results
 from boxmill.store.records import Attempt, Record
 from boxmill.store.replay import replay
-from boxmill.store.run_store import RunStore, create_run_directory
 from boxmill.store.states import FAILED, OK, OPEN, States, load
 from boxmill.store.verify import Finding, verify
 
@@ -34,7 +34,6 @@ __all__ = [
     "Record",
     "RunLedger",
     "RunLock",
-    "RunStore",
     "States",
     "create_run_directory",
     "differences",

@@ -107,7 +107,8 @@ class States:
 def load(directory: str | os.PathLike[str], total: int, *, retry_before: int = 0) -> States:
     """Reads the journal of a run with `total` inputs; changes nothing on disk.
 
-    Inputs that failed in an epoch before `retry_before`, and have not ended since, are open again. Damage costs the records behind it in the same segment: their inputs are open again, and `damage` says so.
+    Inputs that failed in an epoch before `retry_before`, and have not ended since, are open again. Damage costs the
+    records behind it in the same segment: their inputs are open again, and `damage` says so.
 
     Raises:
         OutputError: the journal cannot be read.

@@ -1,4 +1,4 @@
-"""What a run amounts to, counted while outcomes arrive."""
+"""What a run amounts to, counted from its journal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from boxmill.store.documents import failure_document
-from boxmill.types import Failure, Outcome
+from boxmill.types import Failure
 
 __all__ = ["Counts", "Tally"]
 
@@ -57,21 +57,6 @@ class Tally(Counts):
     failures: list[tuple[int, Failure]] = field(default_factory=list)  # the first ones, with their index
     results: list[tuple[int, dict[str, Any]]] = field(default_factory=list)  # image documents, dropped when too many
     results_dropped: bool = False
-
-    def add(self, outcome: Outcome, document: dict[str, Any]) -> None:
-        """Counts one outcome; `document` is its per-image JSON."""
-        if isinstance(outcome.result, Failure):
-            self._add_failure(outcome.index, outcome.result)
-        else:
-            found = outcome.result
-            self.add_result(found.classes.tolist(), truncated=found.cut is not None, nan=found.nan)
-        self.keep(outcome.index, document)
-
-    def _add_failure(self, index: int, failure: Failure) -> None:
-        self.failed += 1
-        self.by_code[failure.code] += 1
-        if len(self.failures) < MAX_LISTED_FAILURES:
-            self.failures.append((index, failure))
 
     def keep(self, index: int, document: dict[str, Any]) -> None:
         """Keeps an image's document for `results`, unless there are too many."""
