@@ -1,82 +1,27 @@
-"""The Python door: from settings to a job that is ready to run."""
+"""From settings to the parts of a job: the model as it is understood, the runtime, the postprocessor."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from time import perf_counter
-from typing import Any
 
 import numpy as np
 
 from boxmill import __version__, labels
-from boxmill.engine import Job
 from boxmill.errors import ModelError, UsageError
 from boxmill.models import Card, OnnxSummary, Resolution, TensorInfo, find_card, load_card, read_onnx, resolve
 from boxmill.post import Postprocessor
 from boxmill.runtimes import Runtime
+from boxmill.runtimes.openvino import effective_precision
 from boxmill.settings import ModelSettings, RunSettings, available_cpus
-from boxmill.sources import Listing, list_source
-from boxmill.store import RunStore, create_run_directory
+from boxmill.store import file_sha256
 from boxmill.types import ModelSpec
 
-__all__ = ["Prepared", "prepare", "resolve_model"]
+__all__ = ["fingerprint", "make_postprocessor", "make_runtime", "prove", "resolve_model", "versions", "worker_count"]
 
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A job and what is known about it before it runs."""
-
-    job: Job
-    listing: Listing
-    resolution: Resolution
-    store: RunStore
-    startup: Mapping[str, float]  # seconds: list, model, warm-up
-    description: Mapping[str, Any]  # run.json
-
-
-@dataclass(slots=True)
-class _Startup:
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        start = perf_counter()
-        yield
-        self.seconds[name] = perf_counter() - start
-
-
-def prepare(settings: RunSettings) -> Prepared:
-    """Lists the source, loads the model, proves once that network and head fit, and makes the run's directory.
-
-    Raises:
-        UsageError, SourceError, ModelError, OutputError: see `boxmill.errors`; nothing has been written then.
-    """
-    startup = _Startup()
-    with startup.step("list"):
-        listing = list_source(settings.source)
-    with startup.step("model"):
-        resolution = resolve_model(settings.model, fake=settings.engine.runtime == "fake")
-        workers = min(settings.engine.workers or available_cpus(), len(listing))
-        runtime = _RUNTIMES[settings.engine.runtime](settings, resolution, workers)
-    postprocessor = _postprocessor(settings, resolution.spec)
-    with startup.step("warm-up"):
-        _prove(runtime, postprocessor)
-    directory = create_run_directory(settings.output.project, settings.output.name or listing.name)
-    store = RunStore(directory, resolution.spec.names)
-    job = Job(
-        items=listing,
-        runtime=runtime,
-        postprocessor=postprocessor,
-        store=store,
-        rect=resolution.rect,
-        workers=workers,
-    )
-    description = _describe(settings, resolution, job)
-    store.write_document("run.json", description)
-    return Prepared(job, listing, resolution, store, startup.seconds, description)
+_FORMAT = 1  # of the run directory
 
 
 def resolve_model(chosen: ModelSettings, *, fake: bool = False) -> Resolution:
@@ -115,7 +60,17 @@ def _fake_network(path: Path, card: Card) -> OnnxSummary:
     return OnnxSummary(path, 8, 17, "boxmill's fake runtime", {}, (image,), (head,))
 
 
-def _postprocessor(settings: RunSettings, spec: ModelSpec) -> Postprocessor:
+def worker_count(settings: RunSettings, inputs: int) -> int:
+    """Threads that work on images at the same time."""
+    return max(1, min(settings.engine.workers or available_cpus(), inputs))
+
+
+def make_postprocessor(settings: RunSettings, spec: ModelSpec) -> Postprocessor:
+    """The postprocessor that the thresholds and class names ask for.
+
+    Raises:
+        UsageError: a class is not one of the model's.
+    """
     post = settings.post
     classes = labels.parse_classes(post.classes, spec.names) if post.classes else None
     return Postprocessor(
@@ -130,16 +85,9 @@ def _postprocessor(settings: RunSettings, spec: ModelSpec) -> Postprocessor:
     )
 
 
-def _prove(runtime: Runtime, postprocessor: Postprocessor) -> None:
-    """One grey image through network and head, so that a card that does not fit is noticed before the first photo."""
-    spec = runtime.spec.input
-    height, width = spec.size
-    shape = (1, 3, height, width) if spec.layout == "NCHW" else (1, height, width, 3)
-    raw = runtime.infer(np.full(shape, spec.pad * spec.scale, np.float32))
-    try:
-        postprocessor(raw, spec.size)
-    except UsageError as error:
-        raise ModelError(f"the network's output does not fit the head {runtime.spec.head.type!r}: {error}") from error
+def make_runtime(settings: RunSettings, resolution: Resolution, workers: int) -> Runtime:
+    """Loads the network for so many threads. Raises ModelError."""
+    return _RUNTIMES[settings.engine.runtime](settings, resolution, workers)
 
 
 def _openvino(settings: RunSettings, resolution: Resolution, workers: int) -> Runtime:
@@ -161,27 +109,60 @@ _RUNTIMES: Mapping[str, Callable[[RunSettings, Resolution, int], Runtime]] = {
 }
 
 
-def _describe(settings: RunSettings, resolution: Resolution, job: Job) -> dict[str, Any]:
-    """run.json: what was asked, what was concluded from where, and the versions that computed it."""
-    import cv2
+def prove(runtime: Runtime, postprocessor: Postprocessor, network: tuple[int, int]) -> None:
+    """One grey image through network and head, so that a card that does not fit is noticed before the first photo.
 
+    Args:
+        runtime: freshly loaded; nobody else uses it yet.
+        postprocessor: of its head.
+        network: height and width of the shape to try.
+
+    Raises:
+        ModelError: the network's output is not what the head expects.
+    """
+    spec = runtime.spec.input
+    height, width = network
+    shape = (1, 3, height, width) if spec.layout == "NCHW" else (1, height, width, 3)
+    raw = runtime.infer(np.full(shape, spec.pad * spec.scale, np.float32))
+    try:
+        postprocessor(raw, network)
+    except UsageError as error:
+        raise ModelError(f"the network's output does not fit the head {runtime.spec.head.type!r}: {error}") from error
+
+
+def fingerprint(settings: RunSettings, resolution: Resolution) -> dict[str, object]:
+    """Everything that decides what boxes come out; JSON-able. Two runs that agree in it give the same results."""
+    engine = settings.engine
+    fake = engine.runtime == "fake"
+    post = asdict(settings.post)
+    post["classes"] = list(post["classes"])
     return {
-        "format": 1,
-        "source": settings.source,
-        "settings": {
-            "weights": str(settings.model.weights),
-            **asdict(settings.post),
-            "runtime": job.runtime.name,
-            "precision": job.runtime.precision,
-            "rect": resolution.rect,
-            "workers": job.workers,
-        },
-        "concluded": [{"field": note.field, "value": note.value, "from": note.source} for note in resolution.notes],
-        "model": asdict(resolution.spec),
-        "versions": {
-            "boxmill": __version__,
-            "numpy": np.__version__,
-            "opencv": cv2.__version__,
-            job.runtime.name: job.runtime.version,
-        },
+        "weights": None if fake else file_sha256(settings.model.weights),
+        "runtime": engine.runtime,
+        "precision": "fp32" if fake else effective_precision(engine.precision),
+        "rect": resolution.rect,
+        **{f"input.{name}": value for name, value in _plain(asdict(resolution.spec.input)).items()},
+        **{f"head.{name}": value for name, value in _plain(asdict(resolution.spec.head)).items()},
+        "names": list(resolution.spec.names),
+        **post,
+        "format": _FORMAT,
     }
+
+
+def _plain(fields: dict[str, object]) -> dict[str, object]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+
+
+def versions(settings: RunSettings) -> dict[str, str]:
+    """Versions of what computes; only the packages' metadata is read."""
+    found = {"boxmill": __version__, "numpy": np.__version__}
+    for name, packages in (("opencv", ("opencv-python-headless", "opencv-python")), ("openvino", ("openvino",))):
+        for package in packages:
+            try:
+                found[name] = version(package)
+                break
+            except PackageNotFoundError:
+                continue
+    if settings.engine.runtime == "fake":
+        found.pop("openvino", None)
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -54,14 +55,32 @@ class EngineSettings:
     runtime: Literal["openvino", "fake"] = "openvino"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     workers: int | None = None
+    image_timeout: float = 60.0  # seconds; an image that takes longer loses its process
+    memory_limit: float | None = None  # GiB that the worker process may hold
 
 
 @dataclass(frozen=True, slots=True)
 class OutputSettings:
-    """Where results go. None: the run is named after its source."""
+    """Where results go, and which earlier run is gone on with (FORMATS, "Run directory").
+
+    `name` None: the run is named after its source. `resume` names a run; `fresh` never resumes; `exist_ok` means
+    exactly the folder `name`; `add` takes in inputs that appeared since; `retry_failed` tries failed ones again.
+    """
 
     project: Path = Path("runs")
     name: str | None = None
+    resume: str | None = None
+    fresh: bool = False
+    exist_ok: bool = False
+    add: bool = False
+    retry_failed: bool = False
+    allow_failed: str = "0"  # a number of images, or a share such as 5%
+    image_json: bool | None = None  # None: up to 100,000 inputs
+
+    def failures_allowed(self, total: int) -> int:
+        """How many of `total` images may fail without exit code 7."""
+        text = self.allow_failed
+        return int(float(text[:-1]) / 100 * total) if text.endswith("%") else int(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +139,29 @@ def _check(chosen: RunSettings) -> None:
     for flag, count in counts.items():
         if count is not None and count < 1:
             raise UsageError(f"{flag}: expected 1 or more, got {count}")
-    name = chosen.output.name
+    if not 0 < chosen.engine.image_timeout < math.inf:
+        raise UsageError(f"--image-timeout: expected seconds above 0, got {chosen.engine.image_timeout:g}")
+    if chosen.engine.memory_limit is not None and not 0 < chosen.engine.memory_limit < math.inf:
+        raise UsageError(f"--memory-limit: expected GiB above 0, got {chosen.engine.memory_limit:g}")
+    _check_output(chosen.output)
+
+
+def _check_output(output: OutputSettings) -> None:
+    if not re.fullmatch(r"\d+|\d+(\.\d+)?%", output.allow_failed):
+        raise UsageError(f"--allow-failed: expected a number of images or a share (5%), got {output.allow_failed!r}")
+    if sum((output.resume is not None, output.fresh, output.exist_ok)) > 1:
+        raise UsageError("--resume, --fresh and --exist-ok exclude each other; give one of them")
+    if output.exist_ok and output.name is None:
+        raise UsageError("--exist-ok means exactly the folder that --name names; give --name too")
+    if output.fresh and (output.add or output.retry_failed):
+        raise UsageError("--add and --retry-failed go on with an earlier run; leave --fresh out")
+    for flag, name in (("--name", output.name), ("--resume", output.resume)):
+        _check_name(flag, name)
+
+
+def _check_name(flag: str, name: str | None) -> None:
     if name is not None and (name in ("", ".", "..") or "/" in name or "\0" in name):
-        raise UsageError(f"--name: expected the name of one folder, got {name!r}; its place is set by --project")
+        raise UsageError(f"{flag}: expected the name of one folder, got {name!r}; its place is set by --project")
 
 
 def available_cpus() -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -13,9 +13,10 @@ import pytest
 
 from boxmill.engine import Job, Run
 from boxmill.errors import OutputError
+from boxmill.images import DecodeLimits, decode
 from boxmill.post import Postprocessor
 from boxmill.runtimes.fake import FakeRuntime
-from boxmill.types import Detections, EncodedItem, Failure, Float32, HeadSpec, InputSpec, ModelSpec, Outcome
+from boxmill.types import Detections, EncodedItem, Failure, Float32, Frame, HeadSpec, InputSpec, ModelSpec, Outcome
 
 SPEC = ModelSpec(InputSpec(size=(96, 96), dynamic=True), HeadSpec("yolo"), ("cat", "dog", "cow"))
 
@@ -33,13 +34,8 @@ class Memory:
             self.outcomes[outcome.key] = outcome
 
 
-class Inputs(list[EncodedItem]):
-    def item(self, index: int) -> EncodedItem:
-        return self[index]
-
-
-def inputs(files: Sequence[tuple[str, Callable[[], bytes]]]) -> Inputs:
-    return Inputs(EncodedItem(index, key, read) for index, (key, read) in enumerate(files))
+def inputs(files: Sequence[tuple[str, Callable[[], bytes]]]) -> list[EncodedItem]:
+    return [EncodedItem(index, key, read) for index, (key, read) in enumerate(files)]
 
 
 def png(seed: int) -> bytes:
@@ -52,8 +48,8 @@ def photos(count: int) -> list[tuple[str, Callable[[], bytes]]]:
     return [(f"{seed}.png", partial(png, seed)) for seed in range(count)]
 
 
-def job(items: Inputs, **changes: object) -> Job:
-    base = Job(items, FakeRuntime(SPEC), Postprocessor(SPEC.head, conf=0.1), Memory(), rect=True)
+def job(items: list[EncodedItem], **changes: object) -> Job:
+    base = Job(items, len(items), FakeRuntime(SPEC), Postprocessor(SPEC.head, conf=0.1), Memory(), rect=True)
     return replace(base, **changes)
 
 
@@ -165,3 +161,86 @@ def test_progress_ends_complete() -> None:
     seen = []
     Run(job(inputs([*photos(5), ("gone", gone)]), workers=2)).execute(seen.append, interval=0.001)
     assert (seen[-1].done, seen[-1].failed, seen[-1].total) == (6, 1, 6)
+
+
+class Witness:
+    """Remembers what is under way, and with whom."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.running: set[int] = set()
+        self.company: dict[int, set[int]] = {}
+        self.order: list[int] = []
+        self.failed: set[int] = set()
+
+    def start(self, index: int) -> None:
+        with self.lock:
+            assert index not in self.company, "taken twice"
+            self.order.append(index)
+            self.company[index] = set(self.running)
+            for other in self.running:
+                self.company[other].add(index)
+            self.running.add(index)
+
+    def end(self, index: int, failed: bool) -> None:
+        with self.lock:
+            self.running.remove(index)
+            if failed:
+                self.failed.add(index)
+
+
+@pytest.mark.parametrize(("workers", "batch"), [(1, 1), (3, 1), (2, 4)])
+def test_suspects_are_worked_off_first_and_alone(workers: int, batch: int) -> None:
+    witness, store = Witness(), Memory()
+    files = inputs([*photos(20), ("gone", gone)])
+    suspects = [files[15], files[20], files[3]]
+    Run(job(files, store=store, alone=suspects, workers=workers, batch=batch, reporter=witness)).execute()
+    assert witness.order[:3] == [15, 20, 3]
+    assert all(witness.company[index] == set() for index in (15, 20, 3))
+    assert len(store.outcomes) == 21
+    assert (witness.running, witness.failed) == (set(), {20})
+
+
+def test_stop_among_the_suspects_takes_nothing_more() -> None:
+    class Stopper(Memory):
+        def add(self, outcome: Outcome) -> None:
+            super().add(outcome)
+            run.stop()
+
+    store = Stopper()
+    files = inputs(photos(9))
+    run = Run(job(files, store=store, alone=files[5:8], workers=3))
+    run.execute()
+    assert store.outcomes.keys() == {"5.png"}
+
+
+def test_an_error_among_the_suspects_ends_the_run() -> None:
+    class Full(Memory):
+        def add(self, outcome: Outcome) -> None:
+            raise OutputError("disk full")
+
+    files = inputs(photos(9))
+    with pytest.raises(OutputError, match="disk full"):
+        Run(job(files, store=Full(), alone=files[5:8], workers=3)).execute()
+
+
+def test_inputs_are_taken_lazily_and_a_broken_list_ends_the_run() -> None:
+    def listed() -> Iterator[EncodedItem]:
+        yield from inputs(photos(3))
+        raise OutputError("manifest-0.jsonl: line 4 is damaged")
+
+    store = Memory()
+    with pytest.raises(OutputError, match="line 4"):
+        Run(replace(job([]), items=listed(), total=9, store=store)).execute()
+    assert len(store.outcomes) == 3
+
+
+def test_the_decoder_is_a_parameter() -> None:
+    def negative(data: bytes, key: str, limits: DecodeLimits) -> Frame:
+        frame = decode(data, key, limits)
+        return Frame(key, 255 - frame.pixels)
+
+    usual, other = Memory(), Memory()
+    Run(job(inputs(photos(1)), store=usual)).execute()
+    Run(job(inputs(photos(1)), store=other, decode=negative)).execute()
+    assert not same(usual.outcomes["0.png"], other.outcomes["0.png"])

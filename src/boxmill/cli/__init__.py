@@ -25,6 +25,7 @@ def run_command(arguments: list[str]) -> int:
     """Runs one command line and returns its exit code."""
     from cyclopts import App, CycloptsError, Parameter
 
+    from boxmill.cli.doctor import doctor
     from boxmill.cli.run import run
 
     app = App(
@@ -35,6 +36,7 @@ def run_command(arguments: list[str]) -> int:
         default_parameter=Parameter(show_default=False),
     )
     app.command(run)
+    app.command(doctor)
     try:
         code = app(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:
@@ -45,7 +47,7 @@ def run_command(arguments: list[str]) -> int:
 
 
 def _command(arguments: list[str]) -> str:
-    return "run " if arguments[:1] == ["run"] else ""
+    return f"{arguments[0]} " if arguments and arguments[0] in ("run", "doctor") else ""
 
 
 def _fail(message: str, code: int) -> int:

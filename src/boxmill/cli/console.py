@@ -14,8 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from boxmill.api import Prepared
 from boxmill.engine import Progress
+from boxmill.mill import Mill
 from boxmill.store import pretty
 
 __all__ = ["Reporter"]
@@ -35,33 +35,44 @@ class Reporter:
         """One line."""
         self._console.print(text, markup=False)
 
-    def settings(self, prepared: Prepared) -> None:
+    def settings(self, mill: Mill) -> None:
         """The effective settings, and where each conclusion about the model came from."""
-        self.note(prepared.resolution.table())
-        chosen = prepared.description["settings"]
-        self.note(f"run       {', '.join(f'{name} {_shown(value)}' for name, value in chosen.items())}")
-        for warning in prepared.resolution.warnings:
+        self.note(mill.resolution.table())
+        self.note(f"run       {', '.join(f'{name} {_shown(value)}' for name, value in mill.shown.items())}")
+        for warning in mill.resolution.warnings:
             self.note(f"warning: {warning}")
-        skipped = prepared.listing.skipped
-        if skipped:
-            self.note("passed over: " + ", ".join(f"{count} {kind}" for kind, count in sorted(skipped.items())))
-        self.note(f"{len(prepared.listing)} images -> {prepared.store.directory}")
+        run = mill.run
+        if run.skipped:
+            self.note("passed over: " + ", ".join(f"{count} {kind}" for kind, count in sorted(run.skipped.items())))
+        if run.resumed:
+            done = run.states.finished()
+            self.note(f"resuming {run.directory}: {done} of {run.manifest.total} images are done")
+        else:
+            self.note(f"{run.manifest.total} images -> {run.directory}")
+        self._say(run.remarks)
+
+    def _say(self, remarks: list[str]) -> None:
+        for remark in remarks:
+            self.note(remark)
+        remarks.clear()
 
     @contextmanager
-    def progress(self, total: int) -> Iterator[Callable[[Progress], None]]:
+    def progress(self) -> Iterator[Callable[[Progress], None]]:
         """Yields the engine's observer: a bar on a terminal, a line every few seconds elsewhere."""
         if self._quiet:
             yield lambda progress: None
         elif self._console.is_terminal:
             with _bar(self._console) as bar:
-                task = bar.add_task("", total=total, speed="")
-                yield lambda p: bar.update(task, completed=p.done, speed=_speed(p))
+                task = bar.add_task("", total=None, speed="")
+                yield lambda p: bar.update(task, total=p.total, completed=p.done, speed=_speed(p))
         else:
             yield _PlainLines(self).observe
 
-    def summary(self, summary: Mapping[str, Any], directory: Path) -> None:
+    def summary(self, summary: Mapping[str, Any], remarks: list[str], directory: Path) -> None:
         """Counts, failures, and where the time went."""
-        self._console.print(_time_table(summary))
+        if summary["computed"]:
+            self._console.print(_time_table(summary))
+        self._say(remarks)
         failed = summary["failed"]
         self.note(
             f"{summary['processed']} ok ({summary['objects']} objects, {summary['empty']} images without), "
@@ -69,6 +80,9 @@ class Reporter:
             f"{summary['images_per_s']:.1f} images/s, {summary['wall']:.1f} s, "
             f"peak {summary['peak_memory'] / 2**20:.0f} MiB"
         )
+        if summary["restarts"]:
+            deaths = ", ".join(f"{count} {cause}" for cause, count in summary["deaths"].items())
+            self.note(f"the worker process was replaced {summary['restarts']} times ({deaths})")
         if summary["truncated"]:
             self.note(f'{summary["truncated"]} images reached a limit (--max-det, --max-nms): marked "truncated"')
         if summary["nan_candidates"]:
@@ -112,19 +126,20 @@ def _bar(console: Console) -> Bar:
 
 def _speed(progress: Progress) -> str:
     failed = f", {progress.failed} failed" if progress.failed else ""
-    return f"{progress.done / max(progress.seconds, 1e-9):.1f} images/s{failed}"
+    return f"{(progress.done - progress.before) / max(progress.seconds, 1e-9):.1f} images/s{failed}"
 
 
 def _remaining(progress: Progress) -> str:
-    if progress.done == 0:
+    computed = progress.done - progress.before
+    if computed == 0:
         return ""
-    seconds = round((progress.total - progress.done) * progress.seconds / progress.done)
+    seconds = round((progress.total - progress.done) * progress.seconds / computed)
     return f", {seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02} left"
 
 
 def _time_table(summary: Mapping[str, Any]) -> Table:
     """Stages and waits of all workers; the rows add up to workers * wall."""
-    done = max(summary["processed"] + summary["failed"]["count"], 1)
+    done = max(summary["computed"], 1)
     whole = summary["workers"] * summary["wall"]
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("stage")

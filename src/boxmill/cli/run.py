@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import resource
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from boxmill.api import Prepared, prepare
 from boxmill.cli.console import Reporter
-from boxmill.engine import Run, TimeTable, keep_freed_memory
-from boxmill.images import configure_opencv
+from boxmill.errors import OutputError
+from boxmill.mill import Mill
 from boxmill.settings import RunSettings, settings
 
 Many = Parameter(consume_multiple=True, negative="")
@@ -42,8 +39,17 @@ def run(
     workers: int | Literal["auto"] | None = None,
     precision: Literal["auto", "fp32", "bf16"] | None = None,
     runtime: Literal["openvino", "fake"] | None = None,
+    image_timeout: float | None = None,
+    memory_limit: float | None = None,
     project: Path | None = None,
     name: str | None = None,
+    resume: str | None = None,
+    fresh: Annotated[bool | None, Plain] = None,
+    exist_ok: Annotated[bool | None, Plain] = None,
+    add: Annotated[bool | None, Plain] = None,
+    retry_failed: Annotated[bool | None, Plain] = None,
+    allow_failed: str | None = None,
+    image_json: bool | None = None,
     json: Annotated[bool, Plain] = False,
     quiet: Annotated[bool, Plain] = False,
 ) -> int:
@@ -57,9 +63,10 @@ def run(
 
         boxmill run list.txt -w best.onnx --classes 0 2 person --imgsz 640
 
-    Results are written to runs/NAME/json/ while the run goes on; a bad file becomes a failure with its reason and
-    never stops the run. Exit codes: 0 all done, 2 usage, 3 source, 4 model, 5 interrupted, 6 disk full or write error,
-    7 finished but some images failed (they are listed).
+    Results are written to runs/NAME while the run goes on; a bad file becomes a failure with its reason and never
+    stops the run. Whatever stops it (Ctrl-C, a crash, a full disk, a reboot), the same command goes on where it was.
+    Exit codes: 0 all done, 2 usage, 3 source, 4 model, 5 interrupted, 6 disk full or write error, 7 finished but more
+    images failed than --allow-failed (they are listed).
 
     Parameters
     ----------
@@ -101,6 +108,24 @@ def run(
         Folder for runs. Default: runs.
     name
         Name of this run. Default: the source's; a number is added where it is taken.
+    image_timeout
+        Seconds for one image, after which its process is ended and it is tried again alone. Default: 60.
+    memory_limit
+        GiB that the worker process may hold. Default: three quarters of the machine's.
+    resume
+        Go on with this run; the source may have moved.
+    fresh
+        Begin a new run even if there is an unfinished one.
+    exist_ok
+        With --name: exactly that folder, resumed if its settings are these.
+    add
+        Take in images that have appeared since the run began.
+    retry_failed
+        Try images that have failed once more.
+    allow_failed
+        So many images, or such a share (5%), may fail without exit code 7. Default: 0.
+    image_json
+        A JSON file for each image. Default: up to 100,000 images; above, only results.jsonl.
     json
         Print the summary as JSON on standard output.
     quiet
@@ -114,68 +139,40 @@ def run(
 
 
 def _run(chosen: RunSettings, reporter: Reporter, *, as_json: bool) -> int:
-    configure_opencv()
-    keep_freed_memory()
-    prepared = prepare(chosen)
-    reporter.settings(prepared)
-    run = Run(prepared.job)
-    with _stop_on_signal(run, reporter) as interrupted, reporter.progress(len(prepared.listing)) as observe:
-        table = run.execute(observe)
-    summary = prepared.store.finish(_facts(prepared, table, interrupted=bool(interrupted)))
-    reporter.summary(summary, prepared.store.directory)
+    mill = Mill(chosen)
+    directory = mill.run.directory
+    try:
+        reporter.settings(mill)
+        with _stop_on_signal(mill, reporter), reporter.progress() as observe:
+            ending = mill.work(observe)
+        summary = mill.finish(ending)
+    except OutputError:
+        reporter.note(f"what was acknowledged is kept in {directory}; once there is room, the same command resumes")
+        raise
+    finally:
+        mill.close()
+    reporter.summary(summary, mill.run.remarks, directory)
     if as_json:
         reporter.json(summary)
     else:
-        reporter.result(prepared.store.directory)
-    if interrupted:
+        reporter.result(directory)
+    if ending.interrupted:
+        reporter.note("interrupted: the same command goes on where it stopped")
         return 5
-    return 7 if summary["failed"]["count"] else 0
-
-
-def _facts(prepared: Prepared, table: TimeTable, *, interrupted: bool) -> dict[str, Any]:
-    """The engine's part of summary.json; seconds throughout."""
-    tally = prepared.store.tally
-    done = tally.processed + tally.failed
-    return {
-        "version": 1,
-        "run": prepared.store.directory.name,
-        "status": "interrupted" if interrupted else "finished",
-        "total_images": len(prepared.listing),
-        "wall": table.wall,
-        "images_per_s": done / table.wall,
-        "workers": table.workers,
-        "stages": table.stages,
-        "waits": table.waits,
-        "unexplained": table.unexplained,
-        "cpu": table.cpu,
-        "startup": dict(prepared.startup),
-        "peak_memory": _peak_memory(),
-        "skipped": dict(prepared.listing.skipped),
-        "settings": prepared.description["settings"],
-    }
-
-
-def _peak_memory() -> int:
-    """Bytes; Linux counts in KiB, macOS in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return 7 if summary["failed"]["count"] > chosen.output.failures_allowed(summary["total_images"]) else 0
 
 
 @contextmanager
-def _stop_on_signal(run: Run, reporter: Reporter) -> Iterator[list[int]]:
-    """First Ctrl-C or SIGTERM: finish what is under way. Second: stop now. Yields the signals received."""
-    received: list[int] = []
+def _stop_on_signal(mill: Mill, reporter: Reporter) -> Iterator[None]:
+    """First Ctrl-C or SIGTERM: finish what is under way. Second: stop now."""
 
     def handle(number: int, frame: object) -> None:
-        received.append(number)
-        if len(received) > 1:
-            raise SystemExit(5)
         reporter.note("stopping: finishing the images under way; once more stops now")
-        run.stop()
+        mill.stop()
 
     previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield received
+        yield
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

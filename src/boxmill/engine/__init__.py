@@ -1,9 +1,30 @@
-"""Works a job off: the loop, its batches, its clock."""
+"""Works a job off: the loop, its batches, its clock; and the supervisor that keeps a process at it."""
 
 from __future__ import annotations
 
+from boxmill.engine.allocator import keep_freed_memory
 from boxmill.engine.clock import STAGES, WAITS, TimeTable
-from boxmill.engine.memory import keep_freed_memory
-from boxmill.engine.pipeline import Items, Job, Progress, Run, Store
+from boxmill.engine.pipeline import Job, Progress, Reporter, Run, Store
+from boxmill.engine.process import WorkerProcess, start_worker
+from boxmill.engine.supervisor import Ending, Ledger, Supervisor
+from boxmill.engine.watch import Limits
+from boxmill.engine.worker import WorkerLink
 
-__all__ = ["STAGES", "WAITS", "Items", "Job", "Progress", "Run", "Store", "TimeTable", "keep_freed_memory"]
+__all__ = [
+    "STAGES",
+    "WAITS",
+    "Ending",
+    "Job",
+    "Ledger",
+    "Limits",
+    "Progress",
+    "Reporter",
+    "Run",
+    "Store",
+    "Supervisor",
+    "TimeTable",
+    "WorkerLink",
+    "WorkerProcess",
+    "keep_freed_memory",
+    "start_worker",
+]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from types import TracebackType
 
-__all__ = ["STAGES", "WAITS", "Clock", "Lap", "TimeTable", "time_table"]
+__all__ = ["STAGES", "WAITS", "Clock", "Lap", "TimeTable", "combined", "time_table"]
 
 STAGES = ("read", "decode", "preprocess", "model", "postprocess", "write")
 WAITS = ("next input", "last worker")  # for the shared feed; at the end, for workers that still have an image
@@ -68,3 +68,17 @@ def time_table(clocks: Iterable[Clock], wall: float, cpu: float) -> TimeTable:
     waits = {name: sum(clock.waits[name] for clock in every) for name in WAITS}
     unexplained = len(every) * wall - sum(stages.values()) - sum(waits.values())
     return TimeTable(len(every), wall, cpu, stages, waits, unexplained)
+
+
+def combined(tables: Iterable[TimeTable]) -> TimeTable:
+    """One table for processes that ran one after the other; workers is the most that any of them had.
+
+    wall is chosen such that stages + waits + unexplained = workers * wall still holds.
+    """
+    every = list(tables)
+    workers = max((table.workers for table in every), default=0)
+    wall = sum(table.workers * table.wall for table in every) / max(workers, 1)
+    stages = {name: sum(table.stages[name] for table in every) for name in STAGES}
+    waits = {name: sum(table.waits[name] for table in every) for name in WAITS}
+    cpu, unexplained = sum(table.cpu for table in every), sum(table.unexplained for table in every)
+    return TimeTable(workers, wall, cpu, stages, waits, unexplained)

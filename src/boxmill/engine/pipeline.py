@@ -7,8 +7,9 @@ core busy: reading, decoding, the network, native pre- and post-processing and w
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from time import perf_counter, process_time
 from typing import Protocol, TypeVar
 
@@ -20,9 +21,10 @@ from boxmill.post import Postprocessor
 from boxmill.runtimes import Runtime
 from boxmill.types import Detections, EncodedItem, Failure, Float32, Frame, Geometry, Outcome
 
-__all__ = ["Items", "Job", "Progress", "Run", "Store"]
+__all__ = ["Decoder", "Job", "Progress", "Reporter", "Run", "Silent", "Store"]
 
 T = TypeVar("T")
+Decoder = Callable[[bytes, str, DecodeLimits], Frame]  # encoded image, key, limits; raises ImageError
 
 
 class Store(Protocol):
@@ -32,27 +34,43 @@ class Store(Protocol):
         """Keeps one outcome; called from every worker at once. An error it raises stops the run."""
 
 
-class Items(Protocol):
-    """What is to be worked off, in order."""
+class Reporter(Protocol):
+    """Whoever wants to know, as it happens, which inputs are under way; called from every worker at once."""
 
-    def __len__(self) -> int: ...
+    def start(self, index: int) -> None:
+        """The input is about to be read."""
 
-    def item(self, index: int) -> EncodedItem:
-        """One input, not read yet."""
+    def end(self, index: int, failed: bool) -> None:
+        """Its outcome is there and goes to the store now: from here on, a hang or a crash is not its doing."""
+
+
+class Silent:
+    """A reporter that tells nobody."""
+
+    def start(self, index: int) -> None:
+        """Nothing."""
+
+    def end(self, index: int, failed: bool) -> None:
+        """Nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """Everything a run needs."""
 
-    items: Items
+    items: Iterable[EncodedItem]  # taken in order, a few at a time, by one thread at a time
+    total: int  # how many inputs there are, for progress
     runtime: Runtime
     postprocessor: Postprocessor
     store: Store
+    alone: Sequence[EncodedItem] = ()  # worked off before `items`, strictly one at a time; `items` may hold them too
     rect: bool = False
     limits: DecodeLimits = field(default_factory=DecodeLimits)
     workers: int = 1
     batch: int = 1
+    decode: Decoder = decode
+    reporter: Reporter = field(default_factory=Silent)
+    warm_up: tuple[int, int] | None = None  # network height and width that most images are likely to have
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +81,7 @@ class Progress:
     failed: int
     total: int
     seconds: float  # since the workers started
+    before: int = 0  # of `done`: what earlier executions of the same run left finished
 
 
 @dataclass(slots=True)
@@ -80,16 +99,42 @@ class Run:
 
     def __init__(self, job: Job) -> None:
         self._job = job
+        suspects = {item.index for item in job.alone}
         self._lock = threading.Lock()  # guards the four below
-        self._next = self._done = self._failed = 0
+        self._items = (item for item in job.items if item.index not in suspects)
+        self._done = self._failed = 0
+        self._clocks = [Clock() for _ in range(job.workers)]
+        self._start, self._cpu = perf_counter(), process_time()
         self._working = job.workers
+        self._warm = threading.Barrier(job.workers + 1)
+        self._go = threading.Event()
+        self._together = threading.Event()  # set once nobody has to be alone any more
         self._all_done = threading.Event()
         self._stopping = threading.Event()
         self._error: BaseException | None = None
+        self._started = False
 
     def stop(self) -> None:
         """Finish what is under way and take no further input."""
         self._stopping.set()
+
+    def warm_up(self) -> None:
+        """Starts the workers and lets each put a grey image of `Job.warm_up` through the network.
+
+        The first image of a shape costs every OpenVINO stream some 50 ms; no photo's time, and no time limit, should
+        have to hold that. `execute` calls this where nobody has.
+
+        Raises:
+            RuntimeError: the network cannot run at that shape.
+        """
+        for number, clock in enumerate(self._clocks):
+            alone = self._job.alone if number == 0 else None
+            threading.Thread(target=self._work, args=(clock, alone), daemon=True).start()
+        self._started = True
+        try:
+            self._warm.wait()
+        except threading.BrokenBarrierError:
+            raise RuntimeError(f"the network failed while it was warmed up: {self._error}") from self._error
 
     def execute(self, observe: Callable[[Progress], None] = lambda progress: None, interval: float = 0.1) -> TimeTable:
         """Works off the job, or what comes before `stop`; calls `observe` every `interval` seconds and at the end.
@@ -97,38 +142,64 @@ class Run:
         Raises:
             OutputError: an outcome could not be kept.
         """
-        clocks = [Clock() for _ in range(self._job.workers)]
-        start, cpu = perf_counter(), process_time()
-        for clock in clocks:
-            threading.Thread(target=self._work, args=(clock,), daemon=True).start()
+        if not self._started:
+            self.warm_up()
+        self._start, self._cpu = perf_counter(), process_time()
+        self._go.set()
         finished = False
         while not finished:
             finished = self._all_done.wait(interval)
-            observe(Progress(self._done, self._failed, len(self._job.items), perf_counter() - start))
+            observe(Progress(self._done, self._failed, self._job.total, perf_counter() - self._start))
         if self._error is not None:
             raise self._error
-        return time_table(clocks, perf_counter() - start, process_time() - cpu)
+        return self.table()
 
-    def _work(self, clock: Clock) -> None:
+    def table(self) -> TimeTable:
+        """Where the time has gone so far; what is still being timed counts as unexplained."""
+        return time_table(self._clocks, perf_counter() - self._start, process_time() - self._cpu)
+
+    def _work(self, clock: Clock, alone: Sequence[EncodedItem] | None) -> None:
         buffer = BatchBuffer()
         try:
+            self._get_warm(buffer)
+            self._work_alone(clock, buffer, alone)
             while chunk := self._take(clock):
-                loaded = [one for item in chunk if (one := self._load(item, clock)) is not None]
-                for group in by_shape(loaded):
-                    self._detect(group, clock, buffer)
+                self._process(chunk, clock, buffer)
         except BaseException as error:  # the store cannot keep results, or a defect: nothing may go on unnoticed
             self._error = self._error or error
             self.stop()
+            self._warm.abort()
+        self._together.set()
         with clock.wait("last worker"):
             self._leave()
 
+    def _get_warm(self, buffer: BatchBuffer) -> None:
+        if self._job.warm_up is not None:
+            tensor = buffer.tensor(1, self._job.warm_up, self._job.runtime.spec.input)
+            tensor.fill(0.5)
+            self._job.runtime.infer(tensor)
+        self._warm.wait()
+        self._go.wait()
+
+    def _work_alone(self, clock: Clock, buffer: BatchBuffer, alone: Sequence[EncodedItem] | None) -> None:
+        """One worker takes the suspects through the chain while the others, who have none, wait."""
+        if alone is None:
+            with clock.wait("next input"):
+                self._together.wait()
+            return
+        for item in alone:
+            if not self._stopping.is_set():
+                self._process([item], clock, buffer)
+        self._together.set()
+
+    def _process(self, chunk: Sequence[EncodedItem], clock: Clock, buffer: BatchBuffer) -> None:
+        loaded = [one for item in chunk if (one := self._load(item, clock)) is not None]
+        for group in by_shape(loaded):
+            self._detect(group, clock, buffer)
+
     def _take(self, clock: Clock) -> list[EncodedItem]:
         with clock.wait("next input"), self._lock:
-            if self._stopping.is_set():
-                return []
-            first, end = self._next, min(self._next + self._job.batch, len(self._job.items))
-            self._next = end
-        return [self._job.items.item(index) for index in range(first, end)]
+            return [] if self._stopping.is_set() else list(islice(self._items, self._job.batch))
 
     def _leave(self) -> None:
         with self._lock:
@@ -140,9 +211,10 @@ class Run:
     def _load(self, item: EncodedItem, clock: Clock) -> _Loaded | None:
         """Reads and decodes one input; keeps its failure and returns None where that is impossible."""
         times: dict[str, float] = {}
+        self._job.reporter.start(item.index)
         try:
             data = _timed(clock, "read", times, item.read)
-            frame = _timed(clock, "decode", times, lambda: decode(data, item.key, self._job.limits))
+            frame = _timed(clock, "decode", times, lambda: self._job.decode(data, item.key, self._job.limits))
         except StageFailed as failed:
             self._keep(Outcome(item.key, item.index, failed.failure(item.key), None, times), clock)
             return None
@@ -182,11 +254,13 @@ class Run:
         return _timed(clock, "postprocess", times, lambda: self._job.postprocessor(raw, network, geometries))
 
     def _keep(self, outcome: Outcome, clock: Clock) -> None:
+        failed = isinstance(outcome.result, Failure)
+        self._job.reporter.end(outcome.index, failed)
         with clock.stage("write"):
             self._job.store.add(outcome)
         with self._lock:
             self._done += 1
-            self._failed += isinstance(outcome.result, Failure)
+            self._failed += failed
 
 
 def _timed(clock: Clock, stage: str, times: dict[str, float], work: Callable[[], T]) -> T:

@@ -20,7 +20,7 @@ from boxmill.types import Float32, ModelSpec
 if TYPE_CHECKING:
     import openvino as ov
 
-__all__ = ["OpenVinoOptions", "OpenVinoRuntime", "has_native_bf16"]
+__all__ = ["OpenVinoOptions", "OpenVinoRuntime", "effective_precision", "has_native_bf16"]
 
 Precision = Literal["auto", "fp32", "bf16"]
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
@@ -61,7 +61,7 @@ class OpenVinoRuntime:
 
         self.spec = spec
         self.version = ov.__version__.split("-")[0]
-        self.precision: str = _effective_precision(options.precision)
+        self.precision: str = effective_precision(options.precision)
         core = ov.Core()
         core.set_property({"CACHE_DIR": ""})
         try:
@@ -92,7 +92,8 @@ class OpenVinoRuntime:
         del self._compiled
 
 
-def _effective_precision(wanted: Precision) -> Literal["fp32", "bf16"]:
+def effective_precision(wanted: Precision) -> Literal["fp32", "bf16"]:
+    """What a network runs in on this processor. Raises ModelError where the precision is impossible."""
     if wanted == "auto":
         return "bf16" if has_native_bf16() else "fp32"
     if wanted == "bf16" and not has_native_bf16():

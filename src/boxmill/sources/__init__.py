@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from boxmill.sources.listing import IMAGE_SUFFIXES, Listing, list_source
+from boxmill.sources.listing import IMAGE_SUFFIXES, Listing, Place, list_source, locate, read_file
 
-__all__ = ["IMAGE_SUFFIXES", "Listing", "list_source"]
+__all__ = ["IMAGE_SUFFIXES", "Listing", "Place", "list_source", "locate", "read_file"]

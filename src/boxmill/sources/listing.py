@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
-from boxmill.errors import SourceError
+from boxmill.errors import ImageError, SourceError
 from boxmill.sources.keys import external_key, folder_names
 from boxmill.types import EncodedItem
 
-__all__ = ["IMAGE_SUFFIXES", "Listing", "list_source"]
+__all__ = ["IMAGE_SUFFIXES", "Listing", "Place", "list_source", "locate", "read_file"]
 
 # Taken from a folder. The formats after .bmp cannot be decoded yet: they end as failed, so that nobody misses them.
 IMAGE_SUFFIXES = frozenset(
@@ -43,10 +44,35 @@ class Listing:
     def item(self, index: int) -> EncodedItem:
         """One input; nothing is opened before its `read` is called."""
         key = self.keys[index]
-        return EncodedItem(index, key, lambda: _read(self.path(key)))
+        return EncodedItem(index, key, lambda: read_file(self.path(key)))
 
     def __iter__(self) -> Iterator[EncodedItem]:
         return (self.item(index) for index in range(len(self.keys)))
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a source is, before it is listed."""
+
+    kind: Literal["folder", "file", "list", "glob"]
+    name: str  # default name of the run
+    root: bytes  # absolute folder that keys are relative to
+
+
+def locate(source: str | os.PathLike[str]) -> Place:
+    """Where a source is; nothing is listed. Raises SourceError where there is nothing."""
+    path = os.fsencode(source)
+    folder = os.path.dirname(os.path.abspath(path))
+    if os.path.isdir(path):
+        return Place("folder", _base_name(path), os.path.abspath(path))
+    if os.path.isfile(path) and path.lower().endswith(_LIST_SUFFIXES):
+        return Place("list", Path(_base_name(path)).stem, folder)
+    if os.path.isfile(path):
+        return Place("file", _base_name(path), folder)
+    if globbing.has_magic(path):
+        base = _fixed_part(path)
+        return Place("glob", _base_name(base), os.path.abspath(base))
+    raise SourceError(f"source not found: {os.fsdecode(path)!r}; expected an image, a folder, a glob or a list file")
 
 
 def list_source(source: str | os.PathLike[str]) -> Listing:
@@ -60,17 +86,13 @@ def list_source(source: str | os.PathLike[str]) -> Listing:
     Raises:
         SourceError: the source does not exist, cannot be listed, or holds no image.
     """
-    path = os.fsencode(source)
-    if os.path.isdir(path):
-        listing = _folder(path)
-    elif os.path.isfile(path):
-        listing = _list_file(path) if path.lower().endswith(_LIST_SUFFIXES) else _files(path, [path], _base_name(path))
-    elif globbing.has_magic(path):
-        listing = _glob(path)
+    path, place = os.fsencode(source), locate(source)
+    if place.kind == "folder":
+        listing = _folder(place)
+    elif place.kind == "glob":
+        listing = _files(place, (match for match in globbing.glob(path, recursive=True) if os.path.isfile(match)))
     else:
-        raise SourceError(
-            f"source not found: {os.fsdecode(path)!r}; expected an image, a folder, a glob or a list file"
-        )
+        listing = _files(place, _lines(path) if place.kind == "list" else [path])
     if not listing.keys:
         raise SourceError(_nothing_found(os.fsdecode(path), listing.skipped))
     return listing
@@ -90,10 +112,11 @@ def _suffix(name: bytes) -> bytes:
     return os.path.splitext(name)[1].lower()
 
 
-def _folder(root: bytes) -> Listing:
+def _folder(place: Place) -> Listing:
+    root = place.root
     if not os.access(root, os.R_OK | os.X_OK):
         raise SourceError(f"cannot list {os.fsdecode(root)!r}: permission denied")
-    listing = Listing(_base_name(root), os.path.abspath(root), [])
+    listing = Listing(place.name, root, [])
     pending: list[tuple[bytes, str]] = [(b"", "")]  # path below root, key prefix
     while pending:
         below, prefix = pending.pop()
@@ -135,31 +158,32 @@ def _add(listing: Listing, key: str, path: bytes) -> None:
         listing.paths[key] = path
 
 
-def _glob(pattern: bytes) -> Listing:
+def _fixed_part(pattern: bytes) -> bytes:
+    """The folder above the first component with wildcards."""
     fixed = []
     for component in os.path.dirname(pattern).split(b"/"):
         if globbing.has_magic(component):
             break
         fixed.append(component)
-    base = b"/".join(fixed) or (b"/" if pattern.startswith(b"/") else b".")
-    matches = [path for path in globbing.glob(pattern, recursive=True) if os.path.isfile(path)]
-    return _files(os.path.join(base, b"x"), matches, _base_name(base))
+    return b"/".join(fixed) or (b"/" if pattern.startswith(b"/") else b".")
 
 
-def _list_file(path: bytes) -> Listing:
+def _lines(path: bytes) -> Iterator[bytes]:
+    """The absolute paths that a list file names."""
     try:
-        text = Path(os.fsdecode(path)).read_bytes()
+        with open(path, "rb") as file:
+            data = file.read()
     except OSError as error:
         raise SourceError(f"cannot read the list file {os.fsdecode(path)!r}: {error.strerror}") from error
-    lines = [line.strip() for line in text.removeprefix(b"\xef\xbb\xbf").splitlines()]
     folder = os.path.dirname(os.path.abspath(path))
-    return _files(path, [os.path.join(folder, line) for line in lines if line], Path(_base_name(path)).stem)
+    lines = (line.strip() for line in data.removeprefix(b"\xef\xbb\xbf").splitlines())
+    return (os.path.join(folder, line) for line in lines if line)
 
 
-def _files(anchor: bytes, paths: Iterable[bytes], name: str) -> Listing:
-    """Inputs named one by one; those below the anchor's folder keep their relative path as key."""
-    root = os.path.dirname(os.path.abspath(anchor))
-    listing = Listing(name, root, [])
+def _files(place: Place, paths: Iterable[bytes]) -> Listing:
+    """Inputs named one by one; those below the root keep their relative path as key."""
+    root = place.root
+    listing = Listing(place.name, root, [])
     inside: dict[bytes, dict[bytes, bool]] = {}  # folder below root -> its entries
     seen: set[bytes] = set()
     for path in paths:
@@ -197,6 +221,21 @@ def _add_inside(listing: Listing, inside: dict[bytes, dict[bytes, bool]]) -> Non
                 _add(listing, f"{prefix}{key}", path)
 
 
-def _read(path: bytes) -> bytes:
+def read_file(path: bytes, size: int = -1, mtime_ns: int = 0) -> bytes:
+    """The bytes of an input.
+
+    Args:
+        path: absolute.
+        size: what it had when it was listed; -1: not known, then nothing is compared.
+        mtime_ns: likewise.
+
+    Raises:
+        ImageError: `changed`, it is not the file that was listed.
+        OSError: it cannot be read.
+    """
     with open(path, "rb", buffering=0) as file:
+        now = os.fstat(file.fileno())
+        if size >= 0 and (now.st_size, now.st_mtime_ns) != (size, mtime_ns):
+            what = f"{size} -> {now.st_size} bytes" if now.st_size != size else "same size, other time"
+            raise ImageError("changed", f"the file has changed since it was listed ({what}); start a new run for it")
         return file.read()

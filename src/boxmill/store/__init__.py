@@ -1,8 +1,53 @@
-"""What is kept of a run: per-image JSON while it goes on, the summary at its end."""
+"""What is kept of a run: the journal, which is the truth, and what people read, which is derived from it."""
 
 from __future__ import annotations
 
+from boxmill.store.directory import create_run_directory
 from boxmill.store.documents import pretty
-from boxmill.store.run_store import RunStore, create_run_directory
+from boxmill.store.durable import write_file
+from boxmill.store.fingerprint import differences, digest, file_sha256
+from boxmill.store.group_commit import JournalWriter
+from boxmill.store.journal import Entry, Journal, next_epoch, recover
+from boxmill.store.ledger import RunLedger
+from boxmill.store.lock import RunLock
+from boxmill.store.manifest import Input, Manifest, NewInput, write_manifest
+from boxmill.store.projections import MAX_JSON_FILES, JsonFiles, rebuild_json, run_tally, write_results
+from boxmill.store.records import Attempt, Record
+from boxmill.store.replay import replay
+from boxmill.store.states import FAILED, OK, OPEN, States, load
+from boxmill.store.verify import Finding, verify
 
-__all__ = ["RunStore", "create_run_directory", "pretty"]
+__all__ = [
+    "FAILED",
+    "MAX_JSON_FILES",
+    "OK",
+    "OPEN",
+    "Attempt",
+    "Entry",
+    "Finding",
+    "Input",
+    "Journal",
+    "JournalWriter",
+    "JsonFiles",
+    "Manifest",
+    "NewInput",
+    "Record",
+    "RunLedger",
+    "RunLock",
+    "States",
+    "create_run_directory",
+    "differences",
+    "digest",
+    "file_sha256",
+    "load",
+    "next_epoch",
+    "pretty",
+    "rebuild_json",
+    "recover",
+    "replay",
+    "run_tally",
+    "verify",
+    "write_file",
+    "write_manifest",
+    "write_results",
+]

@@ -10,7 +10,7 @@ import numpy as np
 
 from boxmill.types import Detections, Failure, Outcome
 
-__all__ = ["image_document", "pretty"]
+__all__ = ["failure_document", "image_document", "pretty", "printable"]
 
 
 def image_document(outcome: Outcome, names: Sequence[str]) -> dict[str, Any]:
@@ -18,12 +18,16 @@ def image_document(outcome: Outcome, names: Sequence[str]) -> dict[str, Any]:
     width, height = outcome.size if outcome.size is not None else (None, None)
     document: dict[str, Any] = {"image": outcome.key, "width": width, "height": height}
     if isinstance(outcome.result, Failure):
-        failure = outcome.result
-        document["failure"] = {"stage": failure.stage, "code": failure.code, "message": failure.message}
+        document["failure"] = failure_document(outcome.result)
         return document
     document["truncated"] = outcome.result.cut is not None
     document["objects"] = _objects(outcome.result, names)
     return document
+
+
+def failure_document(failure: Failure) -> dict[str, str]:
+    """Why an input has no result: stage, code, message."""
+    return {"stage": failure.stage, "code": failure.code, "message": printable(failure.message)}
 
 
 def _objects(detections: Detections, names: Sequence[str]) -> list[dict[str, Any]]:
@@ -39,3 +43,8 @@ def _objects(detections: Detections, names: Sequence[str]) -> list[dict[str, Any
 def pretty(document: object) -> bytes:
     """UTF-8 JSON, indented by 2, characters beyond ASCII as they are, with a final newline."""
     return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
+
+
+def printable(text: str) -> str:
+    r"""The text with what UTF-8 cannot hold escaped: a file name's stray byte 0xff in a message becomes \udcff."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

@@ -1,4 +1,4 @@
-"""What a run amounts to, counted while outcomes arrive."""
+"""What a run amounts to, counted from its journal."""
 
 from __future__ import annotations
 
@@ -7,50 +7,59 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from boxmill.types import Failure, Outcome
+from boxmill.store.documents import failure_document
+from boxmill.types import Failure
 
-__all__ = ["Tally"]
+__all__ = ["Counts", "Tally"]
 
 MAX_LISTED_FAILURES = 1000
 MAX_LISTED_RESULTS = 10_000
 
 
 @dataclass(slots=True)
-class Tally:
-    """Counts over outcomes; memory stays bounded however many there are."""
+class Counts:
+    """Counts over inputs with a result; those of two parts of a run add up."""
 
     processed: int = 0
-    failed: int = 0
     empty: int = 0
     truncated: int = 0
     objects: int = 0
     nan: int = 0
-    by_class: Counter[int] = field(default_factory=Counter)
+    by_class: dict[int, int] = field(default_factory=dict)
+
+    def add_result(self, classes: Sequence[int], *, truncated: bool, nan: int) -> None:
+        """Counts one input; `classes` holds the class of each object."""
+        self.processed += 1
+        self.objects += len(classes)
+        self.empty += not classes
+        self.truncated += truncated
+        self.nan += nan
+        for class_id in classes:
+            self.by_class[class_id] = self.by_class.get(class_id, 0) + 1
+
+    def merge(self, other: Counts) -> None:
+        """Adds the counts of other inputs."""
+        self.processed += other.processed
+        self.empty += other.empty
+        self.truncated += other.truncated
+        self.objects += other.objects
+        self.nan += other.nan
+        for class_id, count in other.by_class.items():
+            self.by_class[class_id] = self.by_class.get(class_id, 0) + count
+
+
+@dataclass(slots=True)
+class Tally(Counts):
+    """Counts over outcomes; memory stays bounded however many there are."""
+
+    failed: int = 0
     by_code: Counter[str] = field(default_factory=Counter)
     failures: list[tuple[int, Failure]] = field(default_factory=list)  # the first ones, with their index
     results: list[tuple[int, dict[str, Any]]] = field(default_factory=list)  # image documents, dropped when too many
     results_dropped: bool = False
 
-    def add(self, outcome: Outcome, document: dict[str, Any]) -> None:
-        """Counts one outcome; `document` is its per-image JSON."""
-        if isinstance(outcome.result, Failure):
-            self._add_failure(outcome.index, outcome.result)
-        else:
-            self.processed += 1
-            self.objects += len(outcome.result)
-            self.empty += len(outcome.result) == 0
-            self.truncated += outcome.result.cut is not None
-            self.nan += outcome.result.nan
-            self.by_class.update(outcome.result.classes.tolist())
-        self._keep(outcome.index, document)
-
-    def _add_failure(self, index: int, failure: Failure) -> None:
-        self.failed += 1
-        self.by_code[failure.code] += 1
-        if len(self.failures) < MAX_LISTED_FAILURES:
-            self.failures.append((index, failure))
-
-    def _keep(self, index: int, document: dict[str, Any]) -> None:
+    def keep(self, index: int, document: dict[str, Any]) -> None:
+        """Keeps an image's document for `results`, unless there are too many."""
         if len(self.results) == MAX_LISTED_RESULTS:
             self.results_dropped = True
             self.results.clear()
@@ -65,7 +74,7 @@ class Tally:
             "failed": {
                 "count": self.failed,
                 "by_code": dict(sorted(self.by_code.items())),
-                "first": [{"image": f.key, "stage": f.stage, "code": f.code, "message": f.message} for f in failures],
+                "first": [{"image": failure.key, **failure_document(failure)} for failure in failures],
             },
             "empty": self.empty,
             "truncated": self.truncated,

@@ -1,0 +1,181 @@
+"""One run from settings to summary: opens its directory, supervises workers, derives what people read."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from boxmill.api import fingerprint, make_postprocessor, resolve_model, versions, worker_count
+from boxmill.engine import Ending, Limits, Progress, Supervisor, WorkerProcess, start_worker
+from boxmill.errors import BoxmillError
+from boxmill.models import Resolution
+from boxmill.runs import OpenRun, Request, open_run
+from boxmill.settings import RunSettings
+from boxmill.store import (
+    MAX_JSON_FILES,
+    JsonFiles,
+    RunLedger,
+    load,
+    pretty,
+    rebuild_json,
+    recover,
+    run_tally,
+    write_file,
+    write_results,
+)
+from boxmill.worker import Order
+
+__all__ = ["WORKER", "Mill"]
+
+WORKER: Sequence[str] = (sys.executable, "-m", "boxmill.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class _Choices:
+    """What the settings leave open, decided."""
+
+    image_json: bool
+    limits: Limits
+
+
+class Mill:
+    """A run that has been opened; `work` does it, `finish` sums it up, `close` gives its directory free."""
+
+    def __init__(self, settings: RunSettings, worker: Sequence[str] = WORKER) -> None:
+        """Resolves the model, finds or makes the run's directory and freezes its inputs.
+
+        Args:
+            settings: everything that was asked for.
+            worker: the command of a worker process, `boxmill.worker` unless a test plants something.
+
+        Raises:
+            UsageError, SourceError, ModelError, OutputError: see `boxmill.errors`.
+        """
+        self.settings = settings
+        self.resolution: Resolution = resolve_model(settings.model, fake=settings.engine.runtime == "fake")
+        make_postprocessor(settings, self.resolution.spec)  # wrong class names are noticed here, not in a worker
+        fields = fingerprint(settings, self.resolution)
+        self.shown = {
+            "weights": str(settings.model.weights),
+            **asdict(settings.post),
+            "runtime": settings.engine.runtime,
+            "precision": str(fields["precision"]),
+            "rect": self.resolution.rect,
+        }
+        description = {
+            "settings": self.shown,
+            "concluded": [{"field": n.field, "value": n.value, "from": n.source} for n in self.resolution.notes],
+            "model": asdict(self.resolution.spec),
+            "versions": versions(settings),
+        }
+        self.run: OpenRun = open_run(Request(settings.source, settings.output, fields, description))
+        self.shown["workers"] = worker_count(settings, self.run.manifest.total)
+        self._worker = worker
+        self._choices = _decide(settings, self.run)
+        files = JsonFiles(self.run.directory, self.resolution.spec.names) if self._choices.image_json else None
+        self._ledger = RunLedger(self.run.directory, self.run.epoch, self.run.states, files)
+        self._before = self.run.states.finished()
+        self._facts: Mapping[str, Any] = {}
+        self._supervisor = Supervisor(self._spawn, self._ledger, self.run.manifest.total, self._choices.limits)
+
+    def stop(self) -> None:
+        """First: finish what is under way. Second: stop now. May be called by a signal handler."""
+        self._supervisor.stop()
+
+    def work(self, observe: Callable[[Progress], None]) -> Ending:
+        """Works until every input has ended, or until `stop`.
+
+        Raises:
+            BoxmillError: results cannot be kept, the model does not run, or workers die and no input is to blame.
+        """
+        states = self.run.states
+        suspects = [index for index in states.attempts if not self._ledger.finished(index)]
+        try:
+            return self._supervisor.execute(suspects, observe, self._take_facts)
+        finally:
+            self._ledger.refresh()
+            self._ledger.close()
+
+    def finish(self, ending: Ending) -> dict[str, Any]:
+        """Rebuilds what is missing beside the journal, and writes the summary last; returns it.
+
+        Raises:
+            OutputError: something cannot be written; the journal keeps every result.
+            BoxmillError: the run is over and inputs are unaccounted for.
+        """
+        run, names = self.run, self.resolution.spec.names
+        recover(run.directory)
+        states = load(run.directory, run.manifest.total)
+        finished = states.finished()
+        if not ending.interrupted and finished != run.manifest.total:
+            raise BoxmillError(f"{finished} of {run.manifest.total} inputs have ended: this should not be possible")
+        if self._choices.image_json and (run.resumed or ending.restarts):
+            report = rebuild_json(run.directory, run.manifest, states, names)
+            if report.rebuilt:
+                run.remarks.append(f"{report.rebuilt} JSON files were rebuilt from the journal")
+        if not self._choices.image_json and not ending.interrupted:
+            write_results(run.directory, run.manifest.total, names)
+        if run.newcomers is not None and (new := run.newcomers.result()["new"]):
+            run.remarks.append(f"{new} inputs have appeared since this run began and are left out; --add takes them in")
+        summary = {**self._summary(ending, finished), **run_tally(run.directory, states, names).document(names)}
+        write_file(run.directory / "summary.json", pretty(summary), durable=True)
+        return summary
+
+    def _summary(self, ending: Ending, finished: int) -> dict[str, Any]:
+        """What is not counted from the journal; seconds throughout, of this execution."""
+        table = ending.table
+        computed = finished - self._before
+        return {
+            "version": 1,
+            "run": self.run.directory.name,
+            "status": "interrupted" if ending.interrupted else "finished",
+            "total_images": self.run.manifest.total,
+            "computed": computed,
+            "wall": table.wall,
+            "images_per_s": computed / table.wall if table.wall else 0.0,
+            "workers": table.workers or self.shown["workers"],
+            "stages": table.stages,
+            "waits": table.waits,
+            "unexplained": table.unexplained,
+            "cpu": table.cpu,
+            "startup": {key: value for key, value in self._facts.items() if key != "workers"},
+            "restarts": ending.restarts,
+            "deaths": dict(ending.deaths),
+            "peak_memory": ending.peak_memory,
+            "skipped": self.run.skipped,
+            "settings": self.shown,
+        }
+
+    def close(self) -> None:
+        """Gives the run's directory free."""
+        self.run.lock.close()
+
+    def _take_facts(self, facts: Mapping[str, Any]) -> None:
+        self._facts = facts
+
+    def _spawn(self, suspects: list[int]) -> WorkerProcess:
+        run = self.run
+        self._ledger.refresh()
+        order = Order(
+            settings=self.settings,
+            directory=run.directory,
+            root=None if run.moved_to is None else os.fsdecode(run.moved_to),
+            epoch=run.epoch,
+            writer=self._ledger.next_writer(),
+            suspects=tuple(suspects),
+            retry_failed=self.settings.output.retry_failed,
+            image_json=self._choices.image_json,
+        )
+        return start_worker(self._worker, order.document(), inherit=(run.lock.descriptor,))
+
+
+def _decide(settings: RunSettings, run: OpenRun) -> _Choices:
+    asked = settings.output.image_json
+    image_json = run.manifest.total <= MAX_JSON_FILES if asked is None else asked
+    limits = Limits(image_timeout=settings.engine.image_timeout)
+    if settings.engine.memory_limit is not None:
+        limits = Limits(settings.engine.image_timeout, memory=int(settings.engine.memory_limit * 2**30))
+    return _Choices(image_json, limits)

@@ -1,0 +1,226 @@
+"""The frozen inputs of a run: manifest-0.jsonl, and one more for each time that inputs were added (FORMATS).
+
+A header line with the root, a line for each input in order, a last line with their number and a CRC. Root and paths are
+bytes, percent-encoded; an input has a path only where that is not simply its key below the root.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+import msgspec
+
+from boxmill.errors import OutputError
+from boxmill.store.durable import WholeFile
+
+__all__ = ["Input", "Manifest", "NewInput", "write_manifest"]
+
+_CHUNK = 1 << 20  # bytes written and read at once
+_NAME = re.compile(r"manifest-(0|[1-9]\d*)\.jsonl")
+_TAIL = 200  # bytes that the last line fits in
+
+
+@dataclass(frozen=True, slots=True)
+class NewInput:
+    """An input that gets its index from its place."""
+
+    key: str
+    path: bytes | None  # relative to the root, or absolute; None: the key
+    size: int  # bytes
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One frozen input."""
+
+    index: int
+    key: str
+    path: bytes  # absolute
+    size: int  # bytes, when the manifest was written
+    mtime_ns: int
+
+
+class _Header(msgspec.Struct):
+    v: int
+    root: str
+    first: int  # index of the first input
+
+
+class _Line(msgspec.Struct, omit_defaults=True):
+    i: int
+    key: str
+    size: int
+    mtime_ns: int
+    path: str | None = None
+
+
+class _Trailer(msgspec.Struct):
+    count: int
+    crc32: str  # of all lines before
+
+
+def write_manifest(path: str | os.PathLike[str], root: bytes, entries: Iterable[NewInput], *, first: int = 0) -> int:
+    """Writes one manifest, whole or not at all and durably; memory does not grow with it.
+
+    Args:
+        path: `<run>/manifest-<n>.jsonl`.
+        root: absolute folder that keys and relative paths are below.
+        entries: the inputs in order.
+        first: index of the first of them.
+
+    Returns:
+        How many there were.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    with WholeFile(path, durable=True) as file:
+        return _write(file, _Header(1, quote_from_bytes(root), first), entries)
+
+
+def _write(file: WholeFile, header: _Header, entries: Iterable[NewInput]) -> int:
+    encoder = msgspec.json.Encoder()
+    buffer = bytearray(encoder.encode(header) + b"\n")
+    crc, index = 0, header.first
+    for entry in entries:
+        path = None if entry.path is None else quote_from_bytes(entry.path)
+        buffer += encoder.encode(_Line(index, entry.key, entry.size, entry.mtime_ns, path)) + b"\n"
+        index += 1
+        if len(buffer) >= _CHUNK:
+            crc = zlib.crc32(buffer, crc)
+            file.write(buffer)
+            buffer = bytearray()
+    trailer = _Trailer(index - header.first, f"{zlib.crc32(buffer, crc):08x}")
+    file.write(buffer + encoder.encode(trailer) + b"\n")
+    return trailer.count
+
+
+class Manifest:
+    """All inputs of a run, read lazily: nothing of them stays in memory."""
+
+    def __init__(self, directory: str | os.PathLike[str], root: bytes | None = None) -> None:
+        """Reads the number of inputs.
+
+        Args:
+            directory: the run's.
+            root: where the source lies now, if it has moved.
+
+        Raises:
+            OutputError: there is no manifest, or it is damaged.
+        """
+        numbers = sorted(int(match[1]) for name in os.listdir(directory) if (match := _NAME.fullmatch(name)))
+        if not numbers or numbers != list(range(len(numbers))):
+            raise OutputError(
+                f"expected manifest-0.jsonl and so on in {os.fspath(directory)!r}, found numbers {numbers}; "
+                "the run cannot be resumed, start a new one"
+            )
+        self.paths = [os.path.join(directory, f"manifest-{number}.jsonl") for number in numbers]
+        self.total = 0
+        self._root = root
+        for path in self.paths:
+            with open(path, "rb") as file:
+                self.total += _trailer(path, file).count
+
+    @property
+    def root(self) -> bytes:
+        """The folder that keys of the first manifest are below."""
+        if self._root is not None:
+            return self._root
+        with open(self.paths[0], "rb") as file:
+            return unquote_to_bytes(_header(self.paths[0], file.readline()).root)
+
+    def __len__(self) -> int:
+        return self.total
+
+    def __iter__(self) -> Iterator[Input]:
+        return self.open_inputs(bytes(self.total))
+
+    def open_inputs(self, status: bytes | bytearray) -> Iterator[Input]:
+        """The inputs whose byte in `status` (total,) is 0 at the time they are reached, in order.
+
+        Raises:
+            OutputError: a manifest is damaged.
+        """
+        expected = 0
+        for path in self.paths:
+            with open(path, "rb", buffering=_CHUNK) as file:
+                count = _trailer(path, file).count
+                file.seek(0)
+                header = _header(path, file.readline())
+                root = unquote_to_bytes(header.root) if self._root is None else self._root
+                if header.first != expected:
+                    raise _damaged(path, f"its first input should be {expected}, it is {header.first}")
+                expected += count
+                for index in range(header.first, expected):
+                    line = file.readline()
+                    if status[index] == 0:
+                        yield _input(path, line, index, root)
+
+    def input(self, index: int) -> Input:
+        """One input, found by reading up to it.
+
+        Raises:
+            IndexError: there are not so many.
+            OutputError: a manifest is damaged.
+        """
+        if not 0 <= index < self.total:
+            raise IndexError(f"expected an input below {self.total}, got {index}")
+        only = bytearray(b"\1") * self.total
+        only[index] = 0
+        return next(self.open_inputs(only))
+
+    def check(self) -> list[str]:
+        """What is wrong with the manifests, read from beginning to end; nothing is an empty list."""
+        problems = []
+        for path in self.paths:
+            with open(path, "rb") as file:
+                trailer, crc, size = _trailer(path, file), 0, os.path.getsize(path)
+                file.seek(0)
+                rest = size - len(msgspec.json.encode(trailer)) - 1
+                while rest and (chunk := file.read(min(rest, _CHUNK))):
+                    crc, rest = zlib.crc32(chunk, crc), rest - len(chunk)
+            if f"{crc:08x}" != trailer.crc32:
+                problems.append(f"{os.path.basename(path)}: expected crc32 {trailer.crc32}, its bytes have {crc:08x}")
+        return problems
+
+
+def _damaged(path: str, problem: str) -> OutputError:
+    return OutputError(f"{path}: {problem}; the manifest is damaged: restore it from a copy, or start a new run")
+
+
+def _header(path: str, line: bytes) -> _Header:
+    try:
+        return msgspec.json.decode(line, type=_Header)
+    except msgspec.DecodeError as error:
+        raise _damaged(path, f"its first line is no header ({error})") from error
+
+
+def _trailer(path: str, file: BinaryIO) -> _Trailer:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _TAIL))
+    lines = file.read().splitlines()
+    try:
+        return msgspec.json.decode(lines[-1] if lines else b"", type=_Trailer)
+    except msgspec.DecodeError as error:
+        raise _damaged(path, f"its last line does not say how many inputs there are ({error})") from error
+
+
+_LINE = msgspec.json.Decoder(_Line)
+
+
+def _input(path: str, line: bytes, index: int, root: bytes) -> Input:
+    try:
+        entry = _LINE.decode(line)
+    except msgspec.DecodeError as error:
+        raise _damaged(path, f"input {index} is not readable ({error})") from error
+    if entry.i != index:
+        raise _damaged(path, f"expected input {index}, found {entry.i}")
+    below = entry.key.encode() if entry.path is None else unquote_to_bytes(entry.path)
+    return Input(index, entry.key, os.path.join(root, below), entry.size, entry.mtime_ns)

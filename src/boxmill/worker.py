@@ -1,0 +1,180 @@
+"""The worker process: the whole pipeline, from the frozen manifest to the journal, under a supervisor's eyes.
+
+`python -m boxmill.worker ORDERS REPORTS`, started by `boxmill.mill` only. Tests start it with a decoder of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic, perf_counter
+from typing import Any
+
+import msgspec
+
+from boxmill.api import make_postprocessor, make_runtime, prove, resolve_model, worker_count
+from boxmill.engine import Job, Progress, Run, TimeTable, WorkerLink, keep_freed_memory
+from boxmill.engine.pipeline import Decoder
+from boxmill.errors import ImageError
+from boxmill.images import configure_opencv, decode, geometry, read_header
+from boxmill.settings import RunSettings
+from boxmill.sources import read_file
+from boxmill.store import Input, JournalWriter, JsonFiles, Manifest, load
+from boxmill.types import EncodedItem, InputSpec, Outcome
+
+__all__ = ["Order", "main"]
+
+_TIMES_INTERVAL = 1.0  # seconds between two reports of where the time goes
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a supervisor asks of a worker."""
+
+    settings: RunSettings
+    directory: Path  # of the run
+    root: str | None  # where the source lies now, if it has moved
+    epoch: int
+    writer: int
+    suspects: tuple[int, ...]  # inputs to take alone first
+    retry_failed: bool  # inputs that failed in earlier epochs are open again
+    image_json: bool
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        document: dict[str, Any] = msgspec.to_builtins(self, enc_hook=str)
+        return document
+
+    @classmethod
+    def of(cls, document: dict[str, Any]) -> Order:
+        """From JSON."""
+        return msgspec.convert(document, cls, strict=False, dec_hook=lambda kind, value: kind(value))
+
+
+class WorkerStore:
+    """Keeps each outcome: its JSON file, then its record in the journal, which is what counts."""
+
+    def __init__(self, journal: JournalWriter, files: JsonFiles | None) -> None:
+        self._journal, self._files = journal, files
+
+    def add(self, outcome: Outcome) -> None:
+        """See engine.Store."""
+        if self._files is not None:
+            self._files.write(outcome)
+        self._journal.add(outcome)
+
+
+class _Stopper:
+    """Passes `stop` on to the run, also when it comes before there is one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._run: Run | None = None
+        self._stopped = False
+
+    def attach(self, run: Run) -> None:
+        with self._lock:
+            self._run = run
+            if self._stopped:
+                run.stop()
+
+    def stop(self) -> None:
+        with self._lock:
+            self._stopped = True
+            if self._run is not None:
+                self._run.stop()
+
+
+def main(arguments: Sequence[str], decoder: Decoder = decode) -> int:
+    """Works one order off; returns the exit code.
+
+    Args:
+        arguments: the descriptors of the orders and of the reports.
+        decoder: what turns bytes into a frame.
+    """
+    link = WorkerLink(int(arguments[0]), int(arguments[1]))
+    order = Order.of(link.receive())
+    stopper = _Stopper()
+    link.watch(stopper.stop)
+    return link.conclude(lambda: _work(order, link, stopper, decoder))
+
+
+def _work(order: Order, link: WorkerLink, stopper: _Stopper, decoder: Decoder) -> TimeTable:
+    start = perf_counter()
+    configure_opencv()
+    keep_freed_memory()
+    settings = order.settings
+    resolution = resolve_model(settings.model, fake=settings.engine.runtime == "fake")
+    spec = resolution.spec
+    root = None if order.root is None else os.fsencode(order.root)
+    manifest = Manifest(order.directory, root)
+    states = load(order.directory, manifest.total, retry_before=order.epoch if order.retry_failed else 0)
+    workers = worker_count(settings, manifest.total)
+    runtime = make_runtime(settings, resolution, workers)
+    loaded = perf_counter()
+    postprocessor = make_postprocessor(settings, spec)
+    network = _likely_shape(manifest, bytes(states.status), spec.input, rect=resolution.rect)
+    prove(runtime, postprocessor, network)
+    journal = JournalWriter(order.directory, order.epoch, order.writer, link.kept)
+    suspects = frozenset(order.suspects)
+    files = JsonFiles(order.directory, spec.names) if order.image_json else None
+    run = Run(
+        Job(
+            items=(_item(one) for one in manifest.open_inputs(states.status)),
+            total=manifest.total,
+            alone=[_item(one) for one in manifest if one.index in suspects] if suspects else (),
+            runtime=runtime,
+            postprocessor=postprocessor,
+            store=WorkerStore(journal, files),
+            rect=resolution.rect,
+            workers=workers,
+            decode=decoder,
+            reporter=link,
+            warm_up=network,
+        )
+    )
+    run.warm_up()
+    stopper.attach(run)
+    link.ready({"workers": workers, "load": loaded - start, "warm-up": perf_counter() - loaded})
+    try:
+        return run.execute(_TimesReport(link, run).observe)
+    finally:
+        journal.close()
+
+
+class _TimesReport:
+    """Tells the supervisor now and then where the time goes, because a worker that dies cannot say it at its end."""
+
+    def __init__(self, link: WorkerLink, run: Run) -> None:
+        self._link, self._run, self._last = link, run, monotonic()
+
+    def observe(self, progress: Progress) -> None:
+        if monotonic() - self._last >= _TIMES_INTERVAL:
+            self._last = monotonic()
+            self._link.times(self._run.table())
+
+
+def _item(one: Input) -> EncodedItem:
+    return EncodedItem(one.index, one.key, lambda: read_file(one.path, one.size, one.mtime_ns))
+
+
+def _likely_shape(manifest: Manifest, status: bytes, spec: InputSpec, *, rect: bool) -> tuple[int, int]:
+    """The network shape of the first open input, to warm up with; the full size where that cannot be told."""
+    first = next(manifest.open_inputs(status), None)
+    if first is None:
+        return spec.size
+    try:
+        header = read_header(read_file(first.path, first.size, first.mtime_ns))
+        turned = header.orientation >= 5
+        size = (header.width, header.height) if turned else (header.height, header.width)
+        return geometry(size, spec, rect=rect).network
+    except (ImageError, OSError, ValueError):  # it will fail in its turn, and be recorded then
+        return spec.size
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
