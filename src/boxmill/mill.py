@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from boxmill.api import fingerprint, make_postprocessor, resolve_model, versions, worker_count
@@ -149,8 +151,16 @@ class Mill:
             "settings": self.shown,
         }
 
+    @property
+    def log(self) -> Path:
+        """What the workers' libraries print, and the traceback of a defect; gone at the end if it is empty."""
+        return self.run.directory / "worker.log"
+
     def close(self) -> None:
         """Gives the run's directory free."""
+        with suppress(OSError):
+            if self.log.stat().st_size == 0:
+                self.log.unlink()
         self.run.lock.close()
 
     def _take_facts(self, facts: Mapping[str, Any]) -> None:
@@ -159,6 +169,7 @@ class Mill:
     def _spawn(self, suspects: list[int]) -> WorkerProcess:
         run = self.run
         self._ledger.refresh()
+        log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         order = Order(
             settings=self.settings,
             directory=run.directory,
@@ -169,7 +180,10 @@ class Mill:
             retry_failed=self.settings.output.retry_failed,
             image_json=self._choices.image_json,
         )
-        return start_worker(self._worker, order.document(), inherit=(run.lock.descriptor,))
+        try:
+            return start_worker(self._worker, order.document(), inherit=(run.lock.descriptor,), output=log)
+        finally:
+            os.close(log)
 
 
 def _decide(settings: RunSettings, run: OpenRun) -> _Choices:
