@@ -166,10 +166,17 @@ class Mill:
     def _take_facts(self, facts: Mapping[str, Any]) -> None:
         self._facts = facts
 
+    def _open_log(self) -> int:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        try:
+            return os.open(self.log, flags, 0o666)
+        except OSError:  # a full disk must not be the end of a worker that might still say so properly
+            return os.open(os.devnull, flags)
+
     def _spawn(self, suspects: list[int]) -> WorkerProcess:
         run = self.run
         self._ledger.refresh()
-        log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        log = self._open_log()
         order = Order(
             settings=self.settings,
             directory=run.directory,
