@@ -21,7 +21,6 @@ import cv2
 import numpy as np
 
 THREADS = 4  # images under way at the same time
-DECODING = 20.0  # milliseconds that a decoding takes at least: 300 photos in 1.5 s, so that there is time to kill
 PATIENCE = 120.0  # seconds for what takes a few
 KILLS_A_RUN = 7  # then it may end undisturbed
 TARGETS = ("worker", "supervisor", "both")
@@ -95,14 +94,15 @@ class Scene:
     photos: Path
     total: int
     flags: tuple[str, ...]  # runtime, weights, card
+    decoding: float  # milliseconds that a decoding takes at least, so that there is time to kill
 
     @classmethod
-    def fake(cls, folder: Path, total: int, seed: int) -> Scene:
+    def fake(cls, folder: Path, total: int, seed: int, decoding: float) -> Scene:
         """Photos for the fake runtime."""
         make_photos(folder / "photos", total, seed)
         card = folder / "fake.yaml"
         card.write_text(CARD)
-        return cls(folder / "photos", total, ("--runtime", "fake", "--weights", str(card)))
+        return cls(folder / "photos", total, ("--runtime", "fake", "--weights", str(card)), decoding)
 
 
 class Trial:
@@ -118,7 +118,8 @@ class Trial:
 
     def start(self) -> subprocess.Popen[bytes]:
         """The command."""
-        process = [sys.executable, str(Path(__file__).with_name("crash_process.py")), str(self.log), str(DECODING)]
+        script = Path(__file__).with_name("crash_process.py")
+        process = [sys.executable, str(script), str(self.log), str(self.scene.decoding)]
         flags = [*self.scene.flags, "--workers", str(THREADS), "--project", str(self.folder / "runs"), *self._named]
         with self.output.open("ab") as output:
             return subprocess.Popen(
@@ -197,7 +198,7 @@ class Kill:
 
 
 def kill(trial: Trial, supervisor: subprocess.Popen[bytes], target: str) -> Kill:
-    """SIGKILL to the target, or to the supervisor alone where there is no worker now; returns when the dead are dead."""
+    """SIGKILL to the target, or to the supervisor where there is no worker now; returns when the dead are dead."""
     worker = worker_of(supervisor.pid)
     if worker is None:
         target = "supervisor"
@@ -229,12 +230,12 @@ class Killer:
     """Kills runs until it has killed often enough.
 
     The moments are uniform over the time that a process is expected to take from its start, or from the last kill, to
-    its end; only once a quarter of the kills has missed the journal's frames, the rest wait for the first frame.
+    its end. Once a sixth of the kills has missed the time from the first to the last frame, the rest is aimed there.
     """
 
     def __init__(self, kills: int, seed: int, wall: float) -> None:
         """`wall`: seconds that the undisturbed run took."""
-        self.left, self._misses_left = kills, kills // 4
+        self.left, self._misses_left = kills, kills // 6
         self._rng = random.Random(seed)
         self._wall = wall
 
