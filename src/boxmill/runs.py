@@ -34,6 +34,8 @@ from boxmill.store import (
 
 __all__ = ["Child", "OpenRun", "Request", "open_run"]
 
+# what a start leaves that was killed before run.json made it a run; the next start writes over it
+_LEFT_BY_A_START = re.compile(r"run\.lock|manifest-0\.jsonl(\.tmp)?|run\.json\.tmp")
 _LOCK_PATIENCE = 5.0  # seconds that the worker of a supervisor that was killed may take to notice
 
 
@@ -125,7 +127,7 @@ def open_run(request: Request) -> OpenRun:
 def _make(directory: Path) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        if any(directory.iterdir()):
+        if not all(_LEFT_BY_A_START.fullmatch(path.name) for path in directory.iterdir()):
             raise UsageError(f"{str(directory)!r} holds something that is no run of boxmill; give another --name")
     except OSError as error:
         raise OutputError(f"cannot make the run directory {str(directory)!r}: {error.strerror}") from error
@@ -199,7 +201,7 @@ def _plain(fields: Mapping[str, object]) -> dict[str, object]:
 
 
 def _begin(request: Request, place: Place, directory: Path) -> OpenRun:
-    lock = RunLock(directory)
+    lock = _patient_lock(directory)
     try:
         listed = Child(lambda: _freeze(request.source, directory)).result()
         header = {
@@ -258,7 +260,7 @@ def _resume(request: Request, place: Place, directory: Path) -> OpenRun:
 
 
 def _patient_lock(directory: Path) -> RunLock:
-    """The lock; a worker that outlives its killed supervisor for a moment is waited for."""
+    """The lock; a worker or a listing that outlives its killed supervisor for a moment is waited for."""
     deadline = time.monotonic() + _LOCK_PATIENCE
     while True:
         try:
