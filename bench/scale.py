@@ -164,8 +164,8 @@ def _lister_lines(seen: Observed, total: int) -> list[str]:
         f"- Memory of the process that lists: {each:.0f} bytes an input over the {lister.resident[0] / MiB:.0f} MiB it "
         f"began with (target at most {TARGET_LISTING:g}: {_met(each <= TARGET_LISTING)}); it ended after "
         f"{lister.times[-1] - lister.times[0]:.1f} s, before the worker began: {_yes(lister.times[-1] < began)}",
-        f"- {total:,} inputs in {seen.seconds:.0f} s from start to exit, {done / (ended - began):,.0f} images/s; summing "
-        f"up at the end took {(supervisor.peak - at_work[-1]) / 1e6:.1f} MB more in the supervisor",
+        f"- {total:,} inputs in {seen.seconds:.0f} s from start to exit, {done / (ended - began):,.0f} images/s; "
+        f"summing up at the end took {(supervisor.peak - at_work[-1]) / 1e6:.1f} MB more in the supervisor",
     ]
 
 
@@ -202,9 +202,10 @@ def measure_resume(work: Path, total: int, rounds: int) -> list[str]:
         cold.append(_seconds(resume))
     seconds = statistics.median(warm)
     return [
-        f"- `boxmill run --resume` of {total:,} finished inputs, {OBJECTS} objects each, start to exit: {seconds:.2f} s "
-        f"warm ({min(warm):.2f} to {max(warm):.2f}; target {TARGET_RESUME:g}: {_met(seconds < TARGET_RESUME)}), "
-        f"{statistics.median(cold):.2f} s with the run's files out of the page cache; median of {rounds}",
+        f"- `boxmill run --resume` of {total:,} finished inputs, {OBJECTS} objects each, start to exit: "
+        f"{seconds:.2f} s warm ({min(warm):.2f} to {max(warm):.2f}; target {TARGET_RESUME:g}: "
+        f"{_met(seconds < TARGET_RESUME)}), {statistics.median(cold):.2f} s with the run's files out of the "
+        f"page cache; median of {rounds}",
         f"  - {first:.0f} s where results.jsonl has to be made first",
     ]
 
