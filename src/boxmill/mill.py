@@ -21,9 +21,11 @@ from boxmill.store import (
     JsonFiles,
     RunLedger,
     load,
+    next_epoch,
     pretty,
     rebuild_json,
     recover,
+    results_current,
     run_tally,
     write_file,
     write_results,
@@ -118,7 +120,7 @@ class Mill:
             report = rebuild_json(run.directory, run.manifest, states, names)
             if report.rebuilt:
                 run.remarks.append(f"{report.rebuilt} JSON files were rebuilt from the journal")
-        if not self._choices.image_json and not ending.interrupted:
+        if not self._choices.image_json and not ending.interrupted and not results_current(run.directory):
             write_results(run.directory, run.manifest.total, names)
         if run.newcomers is not None and (new := run.newcomers.result()["new"]):
             run.remarks.append(f"{new} inputs have appeared since this run began and are left out; --add takes them in")
@@ -134,6 +136,7 @@ class Mill:
             "version": 1,
             "run": self.run.directory.name,
             "status": "interrupted" if ending.interrupted else "finished",
+            "epoch": next_epoch(self.run.directory) - 1,
             "total_images": self.run.manifest.total,
             "computed": computed,
             "wall": table.wall,

@@ -275,10 +275,10 @@ def _newcomers(request: Request, directory: Path) -> dict[str, Any]:
     """Counts inputs that the manifests do not have, and freezes them where --add says so; for a child process."""
     with suppress(SourceError):
         listing = list_source(request.source)
-        known = {entry.key for entry in Manifest(directory)}
-        fresh = [key for key in listing.keys if key not in known]
+        manifest, unknown = Manifest(directory), set(listing.keys)  # shares the listing's strings: 40 bytes an input
+        unknown.difference_update(manifest.keys())
+        fresh = [key for key in listing.keys if key in unknown] if unknown else []
         if request.output.add and fresh:
-            manifest = Manifest(directory)
             entries = (_entry(listing.path(key), key, listing.paths.get(key)) for key in fresh)
             path = directory / f"manifest-{len(manifest.paths)}.jsonl"
             write_manifest(path, listing.root, entries, first=manifest.total)
