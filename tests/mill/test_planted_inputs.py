@@ -30,11 +30,6 @@ def photos(tmp_path: Path) -> Path:
     return write_photos(tmp_path / "photos", 30)
 
 
-@pytest.fixture(autouse=True)
-def workers_find_boxmill(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-
-
 def open_mill(photos: Path, worker: tuple[str, ...] = EVIL_WORKER, **flags: Any) -> Mill:
     base = photos.parent
     given = {

@@ -221,13 +221,13 @@ def _add_inside(listing: Listing, inside: dict[bytes, dict[bytes, bool]]) -> Non
                 _add(listing, f"{prefix}{key}", path)
 
 
-def read_file(path: bytes, size: int = -1, mtime_ns: int = 0) -> bytes:
+def read_file(path: bytes, size: int = -1, mtime_ns: int = -1) -> bytes:
     """The bytes of an input.
 
     Args:
         path: absolute.
         size: what it had when it was listed; -1: not known, then nothing is compared.
-        mtime_ns: likewise.
+        mtime_ns: likewise; -1: only the size is compared.
 
     Raises:
         ImageError: `changed`, it is not the file that was listed.
@@ -235,7 +235,8 @@ def read_file(path: bytes, size: int = -1, mtime_ns: int = 0) -> bytes:
     """
     with open(path, "rb", buffering=0) as file:
         now = os.fstat(file.fileno())
-        if size >= 0 and (now.st_size, now.st_mtime_ns) != (size, mtime_ns):
+        other_time = mtime_ns >= 0 and now.st_mtime_ns != mtime_ns
+        if size >= 0 and (now.st_size != size or other_time):
             what = f"{size} -> {now.st_size} bytes" if now.st_size != size else "same size, other time"
             raise ImageError("changed", f"the file has changed since it was listed ({what}); start a new run for it")
         return file.read()
