@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from boxmill.errors import ImageError, SourceError
+from boxmill.sources.globs import matching_files
 from boxmill.sources.keys import external_key, folder_names
 from boxmill.types import EncodedItem
 
@@ -80,8 +81,8 @@ def list_source(source: str | os.PathLike[str]) -> Listing:
 
     Args:
         source: an image file, a folder (searched recursively; symbolic links are not followed), a glob pattern
-            (quoted; `**` is recursive), or a list file (.txt or .lst, UTF-8, a path a line, relative to the list's
-            folder).
+            (quoted; `**` is recursive, likewise), or a list file (.txt or .lst, UTF-8, a path a line, relative to the
+            list's folder).
 
     Raises:
         SourceError: the source does not exist, cannot be listed, or holds no image.
@@ -90,7 +91,7 @@ def list_source(source: str | os.PathLike[str]) -> Listing:
     if place.kind == "folder":
         listing = _folder(place)
     elif place.kind == "glob":
-        listing = _files(place, (match for match in globbing.glob(path, recursive=True) if os.path.isfile(match)))
+        listing = _files(place, matching_files(path))
     else:
         listing = _files(place, _lines(path) if place.kind == "list" else [path])
     if not listing.keys:
