@@ -23,6 +23,7 @@ from boxmill.store import (
     load,
     next_epoch,
     pretty,
+    printable,
     rebuild_json,
     recover,
     results_current,
@@ -63,7 +64,7 @@ class Mill:
         make_postprocessor(settings, self.resolution.spec)  # wrong class names are noticed here, not in a worker
         fields = fingerprint(settings, self.resolution)
         self.shown = {
-            "weights": str(settings.model.weights),
+            "weights": printable(str(settings.model.weights)),
             **asdict(settings.post),
             "runtime": settings.engine.runtime,
             "precision": str(fields["precision"]),
@@ -71,6 +72,7 @@ class Mill:
         }
         description = {
             "settings": self.shown,
+            "image_json": settings.output.image_json,
             "concluded": [{"field": n.field, "value": n.value, "from": n.source} for n in self.resolution.notes],
             "model": asdict(self.resolution.spec),
             "versions": versions(settings),
@@ -134,7 +136,7 @@ class Mill:
         computed = finished - self._before
         return {
             "version": 1,
-            "run": self.run.directory.name,
+            "run": printable(self.run.directory.name),
             "status": "interrupted" if ending.interrupted else "finished",
             "epoch": next_epoch(self.run.directory) - 1,
             "total_images": self.run.manifest.total,

@@ -10,9 +10,11 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from boxmill.engine import die_with_parent
 from boxmill.errors import BoxmillError, OutputError, SourceError, UsageError
 from boxmill.settings import OutputSettings
 from boxmill.sources import Place, list_source, locate
@@ -27,6 +29,7 @@ from boxmill.store import (
     load,
     next_epoch,
     pretty,
+    printable,
     recover,
     write_file,
     write_manifest,
@@ -34,8 +37,9 @@ from boxmill.store import (
 
 __all__ = ["Child", "OpenRun", "Request", "open_run"]
 
-# what a start leaves that was killed before run.json made it a run; the next start writes over it
-_LEFT_BY_A_START = re.compile(r"run\.lock|manifest-0\.jsonl(\.tmp)?|run\.json\.tmp")
+# what a process that is killed before run.json is written may leave; nothing has been computed then
+_BEFORE_BEGUN = {"run.lock", "manifest-0.jsonl", "manifest-0.jsonl.tmp", "run.json.tmp"}
+_MOVED_LOOKED_AT = 100  # inputs, to tell whether a source can have moved to where it is said to be
 _LOCK_PATIENCE = 5.0  # seconds that the worker of a supervisor that was killed may take to notice
 
 
@@ -75,6 +79,7 @@ class Child:
         if self._pid == 0:  # nothing of the parent may run here any more, so leave by os._exit only
             code = 1
             try:
+                die_with_parent()
                 os.close(self._read)
                 with os.fdopen(write, "w") as pipe:
                     json.dump(_outcome(work), pipe)
@@ -127,7 +132,7 @@ def open_run(request: Request) -> OpenRun:
 def _make(directory: Path) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        if not all(_LEFT_BY_A_START.fullmatch(path.name) for path in directory.iterdir()):
+        if not {path.name for path in directory.iterdir()} <= _BEFORE_BEGUN:
             raise UsageError(f"{str(directory)!r} holds something that is no run of boxmill; give another --name")
     except OSError as error:
         raise OutputError(f"cannot make the run directory {str(directory)!r}: {error.strerror}") from error
@@ -143,8 +148,14 @@ def _existing(request: Request, place: Place) -> Path | None:
             raise UsageError(f"--resume: there is no run {output.resume!r} in {str(project)!r}; runs there: {known}")
     elif output.exist_ok and output.name is not None:
         directory = project / output.name
-        if _header(directory) is None:
+        header = _header(directory)
+        if header is None:
             return None
+        if header.get("source") != _named(request.source):
+            raise UsageError(
+                f"--exist-ok: the run {output.name!r} is of another source, {header.get('source')!r}; "
+                f"give another --name, or --resume {output.name} if that source has moved"
+            )
     else:
         found = None if output.fresh else _newest(project, output.name or place.name, request.source)
         if found is None or (_is_finished(found) and not (output.add or output.retry_failed)):
@@ -161,9 +172,14 @@ def _newest(project: Path, name: str, source: str) -> Path | None:
     for path in project.iterdir() if project.is_dir() else ():
         match = pattern.fullmatch(path.name)
         header = _header(path) if match else None
-        if match and header and header.get("source") == os.path.abspath(source):
+        if match and header and header.get("source") == _named(source):
             numbered.append((int(match[1] or 1), path))
     return max(numbered)[1] if numbered else None
+
+
+def _named(source: str) -> str:
+    """A source as run.json names it."""
+    return printable(os.path.abspath(source))
 
 
 def _header(directory: Path) -> dict[str, Any] | None:
@@ -188,9 +204,10 @@ def _check_fingerprint(directory: Path, request: Request) -> None:
     changed = differences(header.get("fingerprint", {}).get("fields", {}), _plain(request.fingerprint))
     if changed:
         listed = "\n  ".join(changed)
+        state = "is finished" if _is_finished(directory) else "is not finished"
         raise UsageError(
-            f"the run {directory.name!r} is not finished and was begun with other settings:\n  {listed}\n"
-            "resume it with the same settings, or begin a new run with --fresh"
+            f"the run {directory.name!r} {state} and was begun with other settings:\n  {listed}\n"
+            "go on with the same settings, or begin a new run with --fresh or another --name"
         )
 
 
@@ -201,12 +218,16 @@ def _plain(fields: Mapping[str, object]) -> dict[str, object]:
 
 
 def _begin(request: Request, place: Place, directory: Path) -> OpenRun:
-    lock = _patient_lock(directory)
+    try:
+        lock = _patient_lock(directory)
+    except OutputError:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
     try:
         listed = Child(lambda: _freeze(request.source, directory)).result()
         header = {
             "format": 1,
-            "source": os.path.abspath(request.source),
+            "source": _named(request.source),
             "fingerprint": {"sha256": digest(request.fingerprint), "fields": dict(request.fingerprint)},
             **request.description,
         }
@@ -241,7 +262,7 @@ def _resume(request: Request, place: Place, directory: Path) -> OpenRun:
     lock = _patient_lock(directory)
     try:
         header = _header(directory) or {}
-        moved_to = None if header.get("source") == os.path.abspath(request.source) else place.root
+        moved_to = None if header.get("source") == _named(request.source) else place.root
         manifest = Manifest(directory, moved_to)
         remarks = _version_remarks(header, request)
         newcomers: Child | None = Child(lambda: _newcomers(request, directory))
@@ -253,10 +274,24 @@ def _resume(request: Request, place: Place, directory: Path) -> OpenRun:
         epoch = next_epoch(directory)
         states = load(directory, manifest.total, retry_before=epoch if request.output.retry_failed else 0)
         remarks += [f"journal damaged: {damage}; those inputs are computed again" for damage in states.damage]
+        if moved_to is not None:
+            _check_moved(manifest, states, request.source)
+        if states.finished() < manifest.total:  # an earlier summary would say that nothing is left to do
+            (directory / "summary.json").unlink(missing_ok=True)
     except BaseException:
         lock.close()
         raise
     return OpenRun(directory, lock, manifest, states, epoch, moved_to, True, {}, remarks, newcomers)
+
+
+def _check_moved(manifest: Manifest, states: States, source: str) -> None:
+    """Whether any input that is left can be in the place given; else each of them would fail as missing."""
+    left = list(islice(manifest.open_inputs(states.status), _MOVED_LOOKED_AT))
+    if left and not any(os.path.exists(one.path) for one in left):
+        raise SourceError(
+            f"--resume: the inputs that are left, such as {left[0].key!r}, are not in {source!r}; "
+            "give the source that the run was begun with, or the place that it has moved to"
+        )
 
 
 def _patient_lock(directory: Path) -> RunLock:

@@ -117,16 +117,18 @@ def _work(order: Order, link: WorkerLink, stopper: _Stopper, decoder: Decoder) -
     runtime = make_runtime(settings, resolution, workers)
     loaded = perf_counter()
     postprocessor = make_postprocessor(settings, spec)
-    network = _likely_shape(manifest, bytes(states.status), spec.input, rect=resolution.rect)
+    item = _item if root is None else _moved_item
+    first = next(manifest.open_inputs(states.status), None)
+    network = _likely_shape(None if first is None else item(first), spec.input, rect=resolution.rect)
     prove(runtime, postprocessor, network)
     journal = JournalWriter(order.directory, order.epoch, order.writer, link.kept)
     suspects = frozenset(order.suspects)
     files = JsonFiles(order.directory, spec.names) if order.image_json else None
     run = Run(
         Job(
-            items=(_item(one) for one in manifest.open_inputs(states.status)),
+            items=(item(one) for one in manifest.open_inputs(states.status)),
             total=manifest.total,
-            alone=[_item(one) for one in manifest if one.index in suspects] if suspects else (),
+            alone=[item(one) for one in manifest if one.index in suspects] if suspects else (),
             runtime=runtime,
             postprocessor=postprocessor,
             store=WorkerStore(journal, files),
@@ -162,13 +164,17 @@ def _item(one: Input) -> EncodedItem:
     return EncodedItem(one.index, one.key, lambda: read_file(one.path, one.size, one.mtime_ns))
 
 
-def _likely_shape(manifest: Manifest, status: bytes, spec: InputSpec, *, rect: bool) -> tuple[int, int]:
+def _moved_item(one: Input) -> EncodedItem:
+    """Copying a file may give it another time, so that only its size tells whether it is the same."""
+    return EncodedItem(one.index, one.key, lambda: read_file(one.path, one.size))
+
+
+def _likely_shape(first: EncodedItem | None, spec: InputSpec, *, rect: bool) -> tuple[int, int]:
     """The network shape of the first open input, to warm up with; the full size where that cannot be told."""
-    first = next(manifest.open_inputs(status), None)
     if first is None:
         return spec.size
     try:
-        header = read_header(read_file(first.path, first.size, first.mtime_ns))
+        header = read_header(first.read())
         turned = header.orientation >= 5
         size = (header.width, header.height) if turned else (header.height, header.width)
         return geometry(size, spec, rect=rect).network

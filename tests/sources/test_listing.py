@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from boxmill.errors import SourceError
 from boxmill.sources import list_source
+from boxmill.sources.globs import matching_files
 
 
 def touch(root: Path, *names: str) -> None:
@@ -50,6 +52,31 @@ def test_glob_keys_are_relative_to_its_fixed_part(tmp_path: Path) -> None:
     touch(tmp_path, "in/a.jpg", "in/deep/b.jpg", "in/deep/c.png", "out/d.jpg")
     assert list_source(f"{tmp_path}/in/**/*.jpg").keys == ["a.jpg", "deep/b.jpg"]
     assert list_source(f"{tmp_path}/*/a.jpg").keys == ["in/a.jpg"]
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["*", "*.jpg", "**", "**/*.jpg", "in/**", "**/deep/**/*", "*/*/?.jpg", "in/.h*/*", "**/.*", "in/[[]x]/*",
+     "link/*.jpg", "l*/*.jpg", "in/deep/../*.jpg", "in//deep/*", "in/*/", "none/*", "[!a]*/*/b*"],
+)  # fmt: skip
+def test_a_glob_matches_what_pythons_does(tmp_path: Path, pattern: str) -> None:
+    touch(tmp_path, "a.jpg", "in/a.jpg", "in/deep/b.jpg", "in/deep/.c.jpg", "in/.hidden/d.jpg", "in/[x]/e.jpg")
+    (tmp_path / "link").symlink_to("in")
+    path = os.fsencode(f"{tmp_path}/{pattern}")
+    expected = {os.path.normpath(one) for one in glob.glob(path, recursive=True) if os.path.isfile(one)}
+    if "**" in pattern:  # the one difference
+        expected = {one for one in expected if b"/link/" not in one}
+    assert {os.path.normpath(one) for one in matching_files(path)} == expected
+
+
+def test_loops_of_symbolic_links_end(tmp_path: Path) -> None:
+    touch(tmp_path, "in/a.jpg", "in/deep/b.jpg")
+    for name in ("in/one", "in/two", "in/deep/three"):
+        (tmp_path / name).symlink_to(tmp_path / "in")
+    assert list_source(f"{tmp_path}/in/**/*.jpg").keys == ["a.jpg", "deep/b.jpg"]
+    assert list_source(f"{tmp_path}/in/**/**/*.jpg").keys == ["a.jpg", "deep/b.jpg"]
+    assert list_source(tmp_path / "in").keys == ["a.jpg", "deep/b.jpg"]
+    assert list_source(tmp_path / "in").skipped == {"symbolic link": 3}
 
 
 def test_glob_relative_to_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,6 +43,8 @@ def run_command(arguments: list[str]) -> int:
         return _fail(f"{error} Try: boxmill {_command(arguments)}--help", 2)
     except BoxmillError as error:
         return _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:  # before the work or after it, where nothing is under way that could be finished
+        return _fail("interrupted; the same command goes on where it stopped", 5)
     return code if isinstance(code, int) else 0
 
 

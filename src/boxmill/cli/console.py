@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -95,7 +96,9 @@ class Reporter:
     def result(self, directory: Path) -> None:
         """The run's directory, for scripts, on stdout."""
         if not self._quiet:
-            print(directory)
+            sys.stdout.flush()
+            sys.stdout.buffer.write(os.fsencode(directory) + b"\n")  # whatever bytes the name has
+            sys.stdout.buffer.flush()
 
     def json(self, summary: Mapping[str, Any]) -> None:
         """The summary as one JSON document on stdout."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -37,7 +38,9 @@ def doctor(path: Path, /, *, verify: Annotated[bool, Parameter(negative="")] = F
     print(f"{path}: {done} of {manifest.total} images are done, {states.tally().failed} of them failed")
     if not verify:
         return 0
-    findings = check(path, json_files=(path / "json").is_dir() or manifest.total <= MAX_JSON_FILES)
+    asked = json.loads((path / "run.json").read_bytes()).get("image_json")
+    wanted = manifest.total <= MAX_JSON_FILES if asked is None else asked
+    findings = check(path, json_files=wanted or (path / "json").is_dir())
     for finding in findings:
         print(f"{finding.severity}: {finding.path}: {finding.message}")
     damaged = sum(finding.severity == "damage" for finding in findings)

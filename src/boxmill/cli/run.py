@@ -147,7 +147,7 @@ def _run(chosen: RunSettings, reporter: Reporter, *, as_json: bool) -> int:
             ending = mill.work(observe)
         summary = mill.finish(ending)
     except OutputError:
-        reporter.note(f"what was acknowledged is kept in {directory}; once there is room, the same command resumes")
+        reporter.note(f"what was acknowledged is kept in {directory}; the same command goes on from there")
         raise
     except BoxmillError:
         reporter.note(f"what the worker process printed is in {mill.log}")

@@ -8,7 +8,7 @@ from boxmill.engine.pipeline import Job, Progress, Reporter, Run, Store
 from boxmill.engine.process import WorkerProcess, start_worker
 from boxmill.engine.supervisor import Ending, Ledger, Supervisor
 from boxmill.engine.watch import Limits
-from boxmill.engine.worker import WorkerLink
+from boxmill.engine.worker import WorkerLink, die_with_parent
 
 __all__ = [
     "STAGES",
@@ -25,6 +25,7 @@ __all__ = [
     "TimeTable",
     "WorkerLink",
     "WorkerProcess",
+    "die_with_parent",
     "keep_freed_memory",
     "start_worker",
 ]

@@ -19,7 +19,7 @@ from boxmill.engine.clock import TimeTable
 from boxmill.engine.protocol import STOP, bye_line, end_line, kept_line, ready_line, start_line, times_line
 from boxmill.errors import BoxmillError
 
-__all__ = ["ORPHANED", "WorkerLink"]
+__all__ = ["ORPHANED", "WorkerLink", "die_with_parent"]
 
 ORPHANED = 70  # exit code of a worker whose supervisor died
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
@@ -53,7 +53,7 @@ class WorkerLink:
         """
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
-        _die_with_parent()
+        die_with_parent()
         threading.Thread(target=self._listen, args=(on_stop,), daemon=True).start()
 
     def _listen(self, on_stop: Callable[[], None]) -> None:
@@ -113,7 +113,10 @@ class WorkerLink:
             os._exit(ORPHANED)
 
 
-def _die_with_parent() -> None:
-    """Linux: SIGKILL when the supervisor dies, for native code that hangs with the GIL, where no thread could act."""
+def die_with_parent() -> None:
+    """Linux: SIGKILL to this process when its parent dies.
+
+    Also for native code that hangs with the GIL, where no thread of this process could act.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from boxmill.errors import ImageError, SourceError
+from boxmill.sources.globs import matching_files
 from boxmill.sources.keys import FolderNames, external_key
 from boxmill.types import EncodedItem
 
@@ -80,8 +81,8 @@ def list_source(source: str | os.PathLike[str]) -> Listing:
 
     Args:
         source: an image file, a folder (searched recursively; symbolic links are not followed), a glob pattern
-            (quoted; `**` is recursive), or a list file (.txt or .lst, UTF-8, a path a line, relative to the list's
-            folder).
+            (quoted; `**` is recursive, likewise), or a list file (.txt or .lst, UTF-8, a path a line, relative to the
+            list's folder).
 
     Raises:
         SourceError: the source does not exist, cannot be listed, or holds no image.
@@ -90,7 +91,7 @@ def list_source(source: str | os.PathLike[str]) -> Listing:
     if place.kind == "folder":
         listing = _folder(place)
     elif place.kind == "glob":
-        listing = _files(place, (match for match in globbing.glob(path, recursive=True) if os.path.isfile(match)))
+        listing = _files(place, matching_files(path))
     else:
         listing = _files(place, _lines(path) if place.kind == "list" else [path])
     if not listing.keys:
@@ -227,13 +228,13 @@ def _add_inside(listing: Listing, inside: dict[bytes, dict[bytes, bool]]) -> Non
         pending += _add_folder(listing, below, prefix, files, folders)
 
 
-def read_file(path: bytes, size: int = -1, mtime_ns: int = 0) -> bytes:
+def read_file(path: bytes, size: int = -1, mtime_ns: int = -1) -> bytes:
     """The bytes of an input.
 
     Args:
         path: absolute.
         size: what it had when it was listed; -1: not known, then nothing is compared.
-        mtime_ns: likewise.
+        mtime_ns: likewise; -1: only the size is compared.
 
     Raises:
         ImageError: `changed`, it is not the file that was listed.
@@ -241,7 +242,8 @@ def read_file(path: bytes, size: int = -1, mtime_ns: int = 0) -> bytes:
     """
     with open(path, "rb", buffering=0) as file:
         now = os.fstat(file.fileno())
-        if size >= 0 and (now.st_size, now.st_mtime_ns) != (size, mtime_ns):
+        other_time = mtime_ns >= 0 and now.st_mtime_ns != mtime_ns
+        if size >= 0 and (now.st_size != size or other_time):
             what = f"{size} -> {now.st_size} bytes" if now.st_size != size else "same size, other time"
             raise ImageError("changed", f"the file has changed since it was listed ({what}); start a new run for it")
         return file.read()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from boxmill.store.directory import create_run_directory
-from boxmill.store.documents import pretty
+from boxmill.store.documents import pretty, printable
 from boxmill.store.durable import write_file
 from boxmill.store.fingerprint import differences, digest, file_sha256
 from boxmill.store.group_commit import JournalWriter
@@ -49,6 +49,7 @@ __all__ = [
     "load",
     "next_epoch",
     "pretty",
+    "printable",
     "rebuild_json",
     "recover",
     "replay",

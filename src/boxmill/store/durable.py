@@ -17,8 +17,10 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 def output_error(path: str | os.PathLike[str], error: OSError) -> OutputError:
     """The error a user sees when `path` cannot be written; its `errno` is that of `error`."""
-    reason = f"disk full ({error.strerror})" if error.errno in _FULL else error.strerror or str(error)
-    raised = OutputError(f"cannot write {os.fspath(path)!r}: {reason}; nothing already written is lost")
+    full = error.errno in _FULL
+    reason = f"disk full ({error.strerror})" if full else error.strerror or str(error)
+    advice = "; make room and give the same command again" if full else ""
+    raised = OutputError(f"cannot write {os.fspath(path)!r}: {reason}; nothing already written is lost{advice}")
     raised.errno = error.errno
     return raised
 
