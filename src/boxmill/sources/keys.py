@@ -20,7 +20,9 @@ _KEPT = 100  # bytes of the original name that a shortened one keeps
 def encode_component(name: bytes) -> str:
     """One path component as text: bytes that are not UTF-8, and the percent sign, are percent-encoded."""
     # errors="surrogateescape" maps each undecodable byte b to U+DC00 + b
-    text = name.decode("utf-8", "surrogateescape").replace("%", "%25")
+    text = name.decode("utf-8", "surrogateescape")
+    if "%" in text:
+        text = text.replace("%", "%25")
     if text.isascii() or not any("\udc80" <= c <= "\udcff" for c in text):
         return text
     return "".join(f"%{ord(c) - 0xDC00:02X}" if "\udc80" <= c <= "\udcff" else c for c in text)

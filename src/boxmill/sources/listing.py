@@ -132,10 +132,10 @@ def _add_folder(
     listing: Listing, below: bytes, prefix: str, files: list[bytes], folders: list[bytes]
 ) -> list[tuple[bytes, str]]:
     """Adds one folder's files, whose list it empties; returns the path below the root and key prefix of its folders."""
-    names = FolderNames(files, folders)
+    names, inside = FolderNames(files, folders), os.path.join(below, b"")
     while files:  # a name's memory is free before the next key needs some: a folder may hold a million of them
         name = files.pop()
-        _add(listing, prefix + names.component(name, folder=False), os.path.join(below, name) if below else name)
+        _add(listing, prefix + names.component(name, folder=False), inside + name)
     return [(os.path.join(below, name), f"{prefix}{names.component(name, folder=True)}/") for name in folders]
 
 
@@ -146,16 +146,17 @@ def _children(folder: bytes, skipped: Counter[str]) -> tuple[list[bytes], list[b
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.name.startswith(b"."):
+                name = entry.name
+                if name.startswith(b"."):
                     skipped["hidden"] += 1
+                elif _suffix(name) in IMAGE_SUFFIXES and entry.is_file(follow_symlinks=False):
+                    files.append(name)
                 elif entry.is_symlink():
                     skipped["symbolic link"] += 1
                 elif entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.name)
-                elif _suffix(entry.name) in IMAGE_SUFFIXES and entry.is_file(follow_symlinks=False):
-                    files.append(entry.name)
+                    folders.append(name)
                 else:
-                    skipped[os.fsdecode(_suffix(entry.name)) or "without suffix"] += 1
+                    skipped[os.fsdecode(_suffix(name)) or "without suffix"] += 1
     except PermissionError:
         skipped["unreadable folder"] += 1
     return files, folders
