@@ -43,12 +43,12 @@ def folder_names(children: Mapping[bytes, bool]) -> dict[bytes, str]:
 
     Returns:
         Entry name -> key component. One that is too long, that meets a sibling when case is folded, or that would stand
-        where a sibling's result is written (folder "a.jpg.json" beside "a.jpg"), is its first bytes and a hash of its
-        whole name instead.
+        where a sibling's result is written (folder "a.jpg.json" or "a.jpg.json.tmp" beside "a.jpg"), is its first bytes
+        and a hash of its whole name instead.
     """
     encoded = {name: encode_component(name) for name in children}
     folded = Counter(text.casefold() for text in encoded.values())
-    results = {text.casefold() + ".json" for text in encoded.values()}
+    results = {text.casefold() + suffix for text in encoded.values() for suffix in (".json", ".json.tmp")}
 
     def stands_out(name: bytes, text: str) -> bool:
         return (
