@@ -122,9 +122,14 @@ class Mill:
             report = rebuild_json(run.directory, run.manifest, states, names)
             if report.rebuilt:
                 run.remarks.append(f"{report.rebuilt} JSON files were rebuilt from the journal")
+            if report.lost:
+                run.remarks.append(
+                    f"{len(report.lost)} JSON files cannot be rebuilt: the journal is damaged where their records were "
+                    f"(see boxmill doctor --verify {run.directory}); a new run with --fresh computes them again"
+                )
         if not self._choices.image_json and not ending.interrupted and not results_current(run.directory):
             write_results(run.directory, run.manifest.total, names)
-        if run.newcomers is not None and (new := run.newcomers.result()["new"]):
+        if run.newcomers is not None and not ending.interrupted and (new := run.newcomers.result()["new"]):
             run.remarks.append(f"{new} inputs have appeared since this run began and are left out; --add takes them in")
         summary = {**self._summary(ending, finished), **run_tally(run.directory, states, names).document(names)}
         write_file(run.directory / "summary.json", pretty(summary), durable=True)
@@ -166,6 +171,8 @@ class Mill:
         with suppress(OSError):
             if self.log.stat().st_size == 0:
                 self.log.unlink()
+        if self.run.newcomers is not None:
+            self.run.newcomers.abandon()
         self.run.lock.close()
 
     def _take_facts(self, facts: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -74,11 +75,14 @@ class Child:
 
     def __init__(self, work: Callable[[], dict[str, Any]]) -> None:
         """Starts it; `work` returns JSON, or raises a BoxmillError that `result` raises again."""
+        self._over = False
         self._read, write = os.pipe()
         self._pid = os.fork()
         if self._pid == 0:  # nothing of the parent may run here any more, so leave by os._exit only
             code = 1
             try:
+                for number in (signal.SIGINT, signal.SIGTERM):  # they reach the parent too, which decides
+                    signal.signal(number, signal.SIG_IGN)
                 die_with_parent()
                 os.close(self._read)
                 with os.fdopen(write, "w") as pipe:
@@ -90,6 +94,7 @@ class Child:
 
     def result(self) -> dict[str, Any]:
         """Waits for the work's result. Raises what the work raised."""
+        self._over = True
         with os.fdopen(self._read) as pipe:
             text = pipe.read()
         _, status = os.waitpid(self._pid, 0)
@@ -100,6 +105,14 @@ class Child:
             kind = {"SourceError": SourceError, "OutputError": OutputError}.get(outcome["error"], BoxmillError)
             raise kind(outcome["message"])
         return outcome
+
+    def abandon(self) -> None:
+        """Ends it; its result is not wanted any more. Does nothing after `result`."""
+        if not self._over:
+            self._over = True
+            os.close(self._read)
+            os.kill(self._pid, signal.SIGKILL)
+            os.waitpid(self._pid, 0)
 
 
 def _outcome(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -312,7 +325,11 @@ def _newcomers(request: Request, directory: Path) -> dict[str, Any]:
         listing = list_source(request.source)
         manifest, unknown = Manifest(directory), set(listing.keys)  # shares the listing's strings: 40 bytes an input
         unknown.difference_update(manifest.keys())
-        fresh = [key for key in listing.keys if key in unknown] if unknown else []
+        # the few by path too: a key may be another once a name that differs in case only has come
+        paths = {listing.path(key) for key in unknown}
+        if paths:
+            paths.difference_update(entry.path for entry in Manifest(directory, listing.root))
+        fresh = [key for key in listing.keys if key in unknown and listing.path(key) in paths]
         if request.output.add and fresh:
             entries = (_entry(listing.path(key), key, listing.paths.get(key)) for key in fresh)
             path = directory / f"manifest-{len(manifest.paths)}.jsonl"

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
@@ -80,7 +81,7 @@ class OutputSettings:
     def failures_allowed(self, total: int) -> int:
         """How many of `total` images may fail without exit code 7."""
         text = self.allow_failed
-        return int(float(text[:-1]) / 100 * total) if text.endswith("%") else int(text)
+        return math.floor(Fraction(text[:-1]) * total / 100) if text.endswith("%") else int(text)
 
 
 @dataclass(frozen=True, slots=True)

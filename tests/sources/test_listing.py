@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from pathlib import Path
 
 import pytest
 
-from boxmill.errors import SourceError
-from boxmill.sources import list_source
+from boxmill.errors import ImageError, SourceError
+from boxmill.sources import list_source, read_file
 from boxmill.sources.globs import matching_files
 
 
@@ -168,3 +169,18 @@ def test_missing_and_empty_sources_say_what_was_expected(tmp_path: Path) -> None
     touch(tmp_path, "a.txt", "b.txt", "c.pdf")
     with pytest.raises(SourceError, match=r"no images found in .*looked for .*\.jpg.*passed over 2 \.txt, 1 \.pdf"):
         list_source(tmp_path)
+
+
+def test_what_is_no_regular_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    for path in (tmp_path / "pipe.png", Path("/dev/zero")):
+        with pytest.raises(ImageError, match="found a pipe, a socket or a device") as caught:
+            read_file(os.fsencode(path))
+        assert caught.value.code == "unsupported"
+
+
+def test_a_folder_where_a_sibling_is_written_gets_another_key(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "a.jpg.json.tmp/b.jpg", "a.jpg.json/c.jpg")
+    keys = list_source(tmp_path).keys
+    assert keys[0] == "a.jpg"
+    assert all(re.fullmatch(r"a\.jpg\.json(\.tmp)?-[0-9a-f]{16}/[bc]\.jpg", key) for key in keys[1:])

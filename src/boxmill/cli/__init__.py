@@ -33,6 +33,7 @@ def run_command(arguments: list[str]) -> int:
         help="Images in, boxes out: run a detector over many images, exactly, at the machine's speed.",
         version=__version__,
         result_action="return_value",
+        suppress_keyboard_interrupt=False,  # it would exit with 130
         default_parameter=Parameter(show_default=False),
     )
     app.command(run)

@@ -49,14 +49,17 @@ class FolderNames:
         names = partial(chain, files, folders)
         folded = np.fromiter((hash(_folded(name)) for name in names()), np.int64, len(files) + len(folders))
         self._meeting = _meeting(names, folded)
-        results = {fold.removesuffix(".json") for fold in map(_folded, folders) if fold.endswith(".json")}
-        self._results = {fold + ".json" for name in names() if (fold := _folded(name)) in results} if results else set()
+        # where the result of an entry is written: as `<key>.json.tmp` first
+        written = {fold for fold in map(_folded, folders) if fold.endswith((".json", ".json.tmp"))}
+        beside = {fold.removesuffix(".tmp").removesuffix(".json") for fold in written}
+        beside = {fold for name in names() if (fold := _folded(name)) in beside} if beside else set()
+        self._results = {fold for fold in written if fold.removesuffix(".tmp").removesuffix(".json") in beside}
 
     def component(self, name: bytes, *, folder: bool) -> str:
         """The key component of one of the entries.
 
         One that is too long, that meets a sibling when case is folded, or that would stand where a sibling's result is
-        written (folder "a.jpg.json" beside "a.jpg"), is its first bytes and a hash of its whole name.
+        written (folder "a.jpg.json" or "a.jpg.json.tmp" beside "a.jpg"), is its first bytes and a hash of the whole.
         """
         text = encode_component(name)
         if len(text) > MAX_COMPONENT // 4 and len(text.encode()) > MAX_COMPONENT:  # UTF-8 has 4 bytes at most

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob as globbing
 import os
+import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -238,11 +239,14 @@ def read_file(path: bytes, size: int = -1, mtime_ns: int = -1) -> bytes:
         mtime_ns: likewise; -1: only the size is compared.
 
     Raises:
-        ImageError: `changed`, it is not the file that was listed.
+        ImageError: `changed`, it is not the file that was listed; `unsupported`, it is a pipe or a device.
         OSError: it cannot be read.
     """
-    with open(path, "rb", buffering=0) as file:
+    # without O_NONBLOCK, a named pipe would be waited for until somebody writes
+    with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb", buffering=0) as file:
         now = os.fstat(file.fileno())
+        if not stat.S_ISREG(now.st_mode):
+            raise ImageError("unsupported", "expected a file with an image, found a pipe, a socket or a device")
         other_time = mtime_ns >= 0 and now.st_mtime_ns != mtime_ns
         if size >= 0 and (now.st_size != size or other_time):
             what = f"{size} -> {now.st_size} bytes" if now.st_size != size else "same size, other time"
