@@ -230,6 +230,10 @@ def _add_inside(listing: Listing, inside: dict[bytes, dict[bytes, bool]]) -> Non
         pending += _add_folder(listing, below, prefix, files, folders)
 
 
+def _open(path: str | bytes, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # without it, a named pipe is waited for until somebody writes
+
+
 def read_file(path: bytes, size: int = -1, mtime_ns: int = -1) -> bytes:
     """The bytes of an input.
 
@@ -242,8 +246,7 @@ def read_file(path: bytes, size: int = -1, mtime_ns: int = -1) -> bytes:
         ImageError: `changed`, it is not the file that was listed; `unsupported`, it is a pipe or a device.
         OSError: it cannot be read.
     """
-    # without O_NONBLOCK, a named pipe would be waited for until somebody writes
-    with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb", buffering=0) as file:
+    with open(path, "rb", buffering=0, opener=_open) as file:
         now = os.fstat(file.fileno())
         if not stat.S_ISREG(now.st_mode):
             raise ImageError("unsupported", "expected a file with an image, found a pipe, a socket or a device")
