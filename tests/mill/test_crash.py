@@ -100,6 +100,8 @@ def test_what_these_tests_look_for_would_be_found(undisturbed: Trial, tmp_path: 
     ):
         assert expected in found
     assert decoded_again(ordeal) == [key]
+    trial.log.unlink()
+    assert "the log tells of 0 inputs decoded, of 300" in violations(ordeal, undisturbed, FAILURES)
 
 
 def test_a_start_killed_before_there_is_a_run_does_not_stand_in_the_way(undisturbed: Trial, tmp_path: Path) -> None:
