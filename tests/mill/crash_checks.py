@@ -105,6 +105,8 @@ def _work(ordeal: Ordeal) -> Iterator[str]:
     if again := decoded_again(ordeal):
         yield f"journalled, and decoded again: {again}"
     price, decodings = redone(ordeal.trial), ordeal.trial.decodings()
+    if (seen := len({one.key for one in decodings})) != ordeal.trial.scene.total:  # then nothing here tells anything
+        yield f"the log tells of {seen} inputs decoded, of {ordeal.trial.scene.total}"
     if twice := [key for key, count in Counter((one.pid, one.key) for one in decodings).items() if count > 1]:
         yield f"decoded twice by one worker: {twice}"
     if unexplained := set(price) - {one.worker for one in ordeal.kills}:

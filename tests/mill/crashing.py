@@ -229,8 +229,9 @@ class Ordeal:
 class Killer:
     """Kills runs until it has killed often enough.
 
-    The moments are uniform over the time that a process is expected to take from its start, or from the last kill, to
-    its end. Once a sixth of the kills has missed the time from the first to the last frame, the rest is aimed there.
+    The moments are uniform over the time that a run is expected to take to its end: from the last kill if only the
+    supervisor is to die, from the start of the next worker if that is to die. Once a sixth of the kills has missed the
+    time from the first to the last frame, the rest is aimed there.
     """
 
     def __init__(self, kills: int, seed: int, wall: float) -> None:
@@ -247,10 +248,10 @@ class Killer:
             while ordeal.code is None:
                 if self.left == 0 or len(ordeal.kills) >= KILLS_A_RUN:
                     ordeal.code = supervisor.wait(PATIENCE)
-                elif not self._wait(trial, supervisor):
+                elif not self._wait(trial, supervisor, target := self._rng.choice(TARGETS)):
                     ordeal.code = supervisor.poll()
                 else:
-                    self._note(ordeal, kill(trial, supervisor, self._rng.choice(TARGETS)))
+                    self._note(ordeal, kill(trial, supervisor, target))
                     if supervisor.returncode is not None:
                         if trial.finished():
                             break
@@ -260,13 +261,18 @@ class Killer:
             supervisor.wait(PATIENCE)
         return ordeal
 
-    def _wait(self, trial: Trial, supervisor: subprocess.Popen[bytes]) -> bool:
+    def _wait(self, trial: Trial, supervisor: subprocess.Popen[bytes], target: str) -> bool:
         """Until a random moment; returns whether there still is something to kill."""
+        starting = 0.4  # starting and summing up take about so much of a run
+        while target != "supervisor" and worker_of(supervisor.pid) is None and supervisor.poll() is None:
+            time.sleep(0.01)
+            starting = 0.2
         done = len(trial.snapshot().lines)
         while self._misses_left <= 0 and done == 0 and supervisor.poll() is None:
             time.sleep(0.01)
             done = len(trial.snapshot().lines)
-        share = 0.4 + 0.6 * (1 - done / trial.scene.total)  # starting and summing up take about 0.4 of a run
+            starting = 0.0
+        share = starting + 0.6 * (1 - done / trial.scene.total)
         try:
             supervisor.wait(self._rng.uniform(0, self._wall * share))
         except subprocess.TimeoutExpired:

@@ -12,6 +12,8 @@ import pytest
 from crash_checks import decoded_again, json_files, run_directory, violations
 from crashing import Kill, Killer, Ordeal, Scene, Trial, kill
 
+from boxmill.cli.console import Reporter
+
 PHOTOS = 300
 FAILURES = 7  # exit code: finished, but some photos are bad
 
@@ -100,6 +102,8 @@ def test_what_these_tests_look_for_would_be_found(undisturbed: Trial, tmp_path: 
     ):
         assert expected in found
     assert decoded_again(ordeal) == [key]
+    trial.log.unlink()
+    assert "the log tells of 0 inputs decoded, of 300" in violations(ordeal, undisturbed, FAILURES)
 
 
 def test_a_start_killed_before_there_is_a_run_does_not_stand_in_the_way(undisturbed: Trial, tmp_path: Path) -> None:
@@ -121,3 +125,16 @@ def test_a_folder_of_something_else_is_still_refused(undisturbed: Trial, tmp_pat
     assert trial.run() == 2
     assert "holds something that is no run" in trial.tail()
     assert kept.read_text() == "Chapter 1"
+
+
+def test_a_run_whose_worker_died_before_it_told_its_times_is_summed_up(
+    undisturbed: Trial, capfd: pytest.CaptureFixture[str]
+) -> None:
+    directory = run_directory(undisturbed)
+    summary = json.loads((directory / "summary.json").read_bytes())
+    nothing = dict.fromkeys(summary["stages"], 0.0), dict.fromkeys(summary["waits"], 0.0)
+    summary |= {"wall": 0.0, "unexplained": 0.0, "stages": nothing[0], "waits": nothing[1], "images_per_s": 0.0}
+    Reporter(quiet=False).summary(summary, [], directory)
+    printed = capfd.readouterr().err
+    assert "288 ok" in printed
+    assert "ended before it told where the time went" in printed

@@ -71,8 +71,10 @@ class Reporter:
 
     def summary(self, summary: Mapping[str, Any], remarks: list[str], directory: Path) -> None:
         """Counts, failures, and where the time went."""
-        if summary["computed"]:
+        if summary["computed"] and summary["wall"]:
             self._console.print(_time_table(summary))
+        elif summary["computed"]:  # killed between its last result and its first report of times
+            self.note("the worker process ended before it told where the time went")
         self._say(remarks)
         failed = summary["failed"]
         self.note(
