@@ -32,6 +32,7 @@ def run_mill(photos, weights, options, work):
         "cpu": summary["cpu"],
         "boxes": summary["objects"],
         "stages": summary["stages"],
+        "unexplained": abs(summary["unexplained"]) / (summary["workers"] * summary["wall"]),
     }
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from boxmill.api import fingerprint, make_postprocessor, resolve_model, versions, worker_count
@@ -19,10 +21,12 @@ from boxmill.store import (
     JsonFiles,
     RunLedger,
     load,
+    next_epoch,
     pretty,
     printable,
     rebuild_json,
     recover,
+    results_current,
     run_tally,
     write_file,
     write_results,
@@ -123,7 +127,7 @@ class Mill:
                     f"{len(report.lost)} JSON files cannot be rebuilt: the journal is damaged where their records were "
                     f"(see boxmill doctor --verify {run.directory}); a new run with --fresh computes them again"
                 )
-        if not self._choices.image_json and not ending.interrupted:
+        if not self._choices.image_json and not ending.interrupted and not results_current(run.directory):
             write_results(run.directory, run.manifest.total, names)
         if run.newcomers is not None and not ending.interrupted and (new := run.newcomers.result()["new"]):
             run.remarks.append(f"{new} inputs have appeared since this run began and are left out; --add takes them in")
@@ -139,6 +143,7 @@ class Mill:
             "version": 1,
             "run": printable(self.run.directory.name),
             "status": "interrupted" if ending.interrupted else "finished",
+            "epoch": next_epoch(self.run.directory) - 1,
             "total_images": self.run.manifest.total,
             "computed": computed,
             "wall": table.wall,
@@ -156,8 +161,16 @@ class Mill:
             "settings": self.shown,
         }
 
+    @property
+    def log(self) -> Path:
+        """What the workers' libraries print, and the traceback of a defect; gone at the end if it is empty."""
+        return self.run.directory / "worker.log"
+
     def close(self) -> None:
         """Gives the run's directory free."""
+        with suppress(OSError):
+            if self.log.stat().st_size == 0:
+                self.log.unlink()
         if self.run.newcomers is not None:
             self.run.newcomers.abandon()
         self.run.lock.close()
@@ -165,9 +178,17 @@ class Mill:
     def _take_facts(self, facts: Mapping[str, Any]) -> None:
         self._facts = facts
 
+    def _open_log(self) -> int:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        try:
+            return os.open(self.log, flags, 0o666)
+        except OSError:  # a full disk must not be the end of a worker that might still say so properly
+            return os.open(os.devnull, flags)
+
     def _spawn(self, suspects: list[int]) -> WorkerProcess:
         run = self.run
         self._ledger.refresh()
+        log = self._open_log()
         order = Order(
             settings=self.settings,
             directory=run.directory,
@@ -178,7 +199,10 @@ class Mill:
             retry_failed=self.settings.output.retry_failed,
             image_json=self._choices.image_json,
         )
-        return start_worker(self._worker, order.document(), inherit=(run.lock.descriptor,))
+        try:
+            return start_worker(self._worker, order.document(), inherit=(run.lock.descriptor,), output=log)
+        finally:
+            os.close(log)
 
 
 def _decide(settings: RunSettings, run: OpenRun) -> _Choices:

@@ -232,7 +232,7 @@ def _plain(fields: Mapping[str, object]) -> dict[str, object]:
 
 def _begin(request: Request, place: Place, directory: Path) -> OpenRun:
     try:
-        lock = RunLock(directory)
+        lock = _patient_lock(directory)
     except OutputError:
         shutil.rmtree(directory, ignore_errors=True)
         raise
@@ -308,7 +308,7 @@ def _check_moved(manifest: Manifest, states: States, source: str) -> None:
 
 
 def _patient_lock(directory: Path) -> RunLock:
-    """The lock; a worker that outlives its killed supervisor for a moment is waited for."""
+    """The lock; a worker or a listing that outlives its killed supervisor for a moment is waited for."""
     deadline = time.monotonic() + _LOCK_PATIENCE
     while True:
         try:
@@ -323,11 +323,14 @@ def _newcomers(request: Request, directory: Path) -> dict[str, Any]:
     """Counts inputs that the manifests do not have, and freezes them where --add says so; for a child process."""
     with suppress(SourceError):
         listing = list_source(request.source)
-        # by path: a key may be another once a name that differs in case only has come
-        known = {entry.path for entry in Manifest(directory, listing.root)}
-        fresh = [key for key in listing.keys if listing.path(key) not in known]
+        manifest, unknown = Manifest(directory), set(listing.keys)  # shares the listing's strings: 40 bytes an input
+        unknown.difference_update(manifest.keys())
+        # the few by path too: a key may be another once a name that differs in case only has come
+        paths = {listing.path(key) for key in unknown}
+        if paths:
+            paths.difference_update(entry.path for entry in Manifest(directory, listing.root))
+        fresh = [key for key in listing.keys if key in unknown and listing.path(key) in paths]
         if request.output.add and fresh:
-            manifest = Manifest(directory)
             entries = (_entry(listing.path(key), key, listing.paths.get(key)) for key in fresh)
             path = directory / f"manifest-{len(manifest.paths)}.jsonl"
             write_manifest(path, listing.root, entries, first=manifest.total)

@@ -110,6 +110,8 @@ def settings(source: str, flags: Mapping[str, Any]) -> RunSettings:
         UsageError: a value is out of its range.
     """
     given = {name: value for name, value in flags.items() if value is not None}
+    if "classes" in given:
+        given["classes"] = tuple(given["classes"])
     if "imgsz" in given:
         given["imgsz"] = _size(given["imgsz"])
     rooms = {

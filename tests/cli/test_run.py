@@ -84,6 +84,17 @@ def test_json_prints_the_summary_and_quiet_nothing_else(photos: Path, fake: list
     assert json.loads(out) == json.loads((tmp_path / "runs/照片/summary.json").read_bytes())
 
 
+def test_complaints_of_decoders_go_to_the_log_and_not_to_the_terminal(
+    photos: Path, fake: list[str], tmp_path: Path, capfd
+) -> None:
+    data = bytearray((photos / "图0.png").read_bytes())
+    data[60] ^= 255  # inside IDAT: libpng prints what it thinks of the checksum
+    (photos / "damaged.png").write_bytes(data)
+    assert run_command(["run", str(photos), *fake, "--quiet"]) == 7
+    assert capfd.readouterr() == ("", "")
+    assert "libpng" in (tmp_path / "runs/照片/worker.log").read_text()
+
+
 def test_bad_files_are_listed_and_give_exit_code_7(photos: Path, fake: list[str], tmp_path: Path, capfd) -> None:
     (photos / "notes.jpg").write_text("not a picture")
     (photos / "cut.png").write_bytes((photos / "图0.png").read_bytes()[:-30])

@@ -16,7 +16,7 @@ from outcomes import failed, found, same
 from boxmill.errors import OutputError
 from boxmill.store.contents import Contents
 from boxmill.store.frames import Damaged, FrameReader, frame, parse_frame
-from boxmill.store.journal import Entry, Journal, next_epoch, read_footer, recover, scan, segments
+from boxmill.store.journal import SEGMENT_RECORDS, Entry, Journal, next_epoch, read_footer, recover, scan, segments
 from boxmill.store.records import Attempt, Record
 from boxmill.types import Outcome
 
@@ -213,6 +213,16 @@ def test_segments_roll_and_sort(scratch: Path) -> None:
     assert [record.i for name in names for record in read(f"{scratch}/journal/{name}")[0]] == [
         100 * writer + index for writer in (2, 10) for index in range(12)
     ]
+
+
+def test_segments_roll_by_their_number_of_records_too(scratch: Path) -> None:
+    entry = Entry.of(failed(0))
+    journal = Journal(scratch, 1, 1)
+    for _ in range(2):
+        journal.commit([entry] * (SEGMENT_RECORDS - 1))
+        journal.commit([entry] * 2)
+    journal.close()
+    assert [read_footer(segment.path).count for segment in segments(scratch)] == [SEGMENT_RECORDS + 1] * 2
 
 
 def test_a_journal_without_entries_leaves_no_file(scratch: Path) -> None:

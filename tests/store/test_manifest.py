@@ -132,3 +132,13 @@ def test_an_error_of_the_lister_leaves_no_manifest(tmp_path: Path) -> None:
     with pytest.raises(PermissionError):
         write_manifest(tmp_path / "manifest-0.jsonl", ROOT, listing())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_keys_come_alone_and_notice_damage(tmp_path: Path) -> None:
+    path = tmp_path / "manifest-0.jsonl"
+    write_manifest(path, ROOT, INPUTS[:2])
+    write_manifest(tmp_path / "manifest-1.jsonl", ROOT, INPUTS[2:], first=2)
+    assert list(Manifest(tmp_path).keys()) == [entry.key for entry in INPUTS]
+    path.write_bytes(path.read_bytes().replace(b'"key":"a', b'"kex":"a'))
+    with pytest.raises(OutputError, match="an input is not readable"):
+        list(Manifest(tmp_path).keys())

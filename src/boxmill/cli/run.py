@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from boxmill.cli.console import Reporter
-from boxmill.errors import OutputError
+from boxmill.errors import BoxmillError, OutputError
 from boxmill.mill import Mill
 from boxmill.settings import RunSettings, settings
 
@@ -148,6 +148,9 @@ def _run(chosen: RunSettings, reporter: Reporter, *, as_json: bool) -> int:
         summary = mill.finish(ending)
     except OutputError:
         reporter.note(f"what was acknowledged is kept in {directory}; the same command goes on from there")
+        raise
+    except BoxmillError:
+        reporter.note(f"what the worker process printed is in {mill.log}")
         raise
     finally:
         mill.close()

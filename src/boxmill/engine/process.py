@@ -81,7 +81,9 @@ class WorkerProcess:
         os.close(self._reports)
 
 
-def start_worker(command: Sequence[str], job: Mapping[str, Any], inherit: Sequence[int] = ()) -> WorkerProcess:
+def start_worker(
+    command: Sequence[str], job: Mapping[str, Any], inherit: Sequence[int] = (), output: int = 2
+) -> WorkerProcess:
     """Starts a worker in its own session, so that Ctrl-C reaches only the supervisor, and gives it its job.
 
     Call it from the thread that supervises: on Linux the worker dies with that thread.
@@ -90,6 +92,7 @@ def start_worker(command: Sequence[str], job: Mapping[str, Any], inherit: Sequen
         command: program and arguments; the two descriptors for `WorkerLink`, orders and reports, are appended.
         job: JSON; what `WorkerLink.receive` returns.
         inherit: further descriptors that stay open in the worker, such as the run's lock.
+        output: descriptor for whatever libraries and tracebacks print; stdout is for the supervisor's results.
 
     Raises:
         OSError: the program cannot be started.
@@ -102,7 +105,8 @@ def start_worker(command: Sequence[str], job: Mapping[str, Any], inherit: Sequen
         process = subprocess.Popen(
             [*command, *map(str, theirs)],
             stdin=subprocess.DEVNULL,
-            stdout=2,  # stdout is for the supervisor's results; whatever a library prints goes to stderr
+            stdout=output,
+            stderr=output,
             start_new_session=True,
             pass_fds=(*theirs, *inherit),
         )

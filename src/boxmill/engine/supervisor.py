@@ -197,7 +197,7 @@ class Supervisor:
             when = "after loading the network" if watch.begun else "before the network was loaded"
             raise BoxmillError(
                 f"the worker process ended {deaths} times in a row without a result, the last time {when} "
-                f"({watch.cause}, {_status(watch.process.returncode)}); what it printed is above. "
+                f"({watch.cause}, {_status(watch.process.returncode)}); "
                 "Everything kept so far is safe; the same command resumes"
             )
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 from boxmill.errors import ImageError, SourceError
 from boxmill.sources.globs import matching_files
-from boxmill.sources.keys import external_key, folder_names
+from boxmill.sources.keys import FolderNames, external_key
 from boxmill.types import EncodedItem
 
 __all__ = ["IMAGE_SUFFIXES", "Listing", "Place", "list_source", "locate", "read_file"]
@@ -111,7 +111,8 @@ def _base_name(path: bytes) -> str:
 
 
 def _suffix(name: bytes) -> bytes:
-    return os.path.splitext(name)[1].lower()
+    dot = name.rfind(b".")
+    return name[dot:].lower() if dot > 0 else b""
 
 
 def _folder(place: Place) -> Listing:
@@ -122,36 +123,44 @@ def _folder(place: Place) -> Listing:
     pending: list[tuple[bytes, str]] = [(b"", "")]  # path below root, key prefix
     while pending:
         below, prefix = pending.pop()
-        children = _children(os.path.join(root, below), listing.skipped)
-        for name, key in folder_names(children).items():
-            path = os.path.join(below, name)
-            if children[name]:
-                pending.append((path, f"{prefix}{key}/"))
-            else:
-                _add(listing, f"{prefix}{key}", path)
+        files, folders = _children(os.path.join(root, below), listing.skipped)
+        pending += _add_folder(listing, below, prefix, files, folders)
     listing.keys.sort()
     return listing
 
 
-def _children(folder: bytes, skipped: Counter[str]) -> dict[bytes, bool]:
-    """Sub-folders (True) and image files (False) of one folder; the rest is counted."""
-    children: dict[bytes, bool] = {}
+def _add_folder(
+    listing: Listing, below: bytes, prefix: str, files: list[bytes], folders: list[bytes]
+) -> list[tuple[bytes, str]]:
+    """Adds one folder's files, whose list it empties; returns the path below the root and key prefix of its folders."""
+    names, inside = FolderNames(files, folders), os.path.join(below, b"")
+    while files:  # a name's memory is free before the next key needs some: a folder may hold a million of them
+        name = files.pop()
+        _add(listing, prefix + names.component(name, folder=False), inside + name)
+    return [(os.path.join(below, name), f"{prefix}{names.component(name, folder=True)}/") for name in folders]
+
+
+def _children(folder: bytes, skipped: Counter[str]) -> tuple[list[bytes], list[bytes]]:
+    """Image files and sub-folders of one folder; the rest is counted."""
+    files: list[bytes] = []
+    folders: list[bytes] = []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.name.startswith(b"."):
+                name = entry.name
+                if name.startswith(b"."):
                     skipped["hidden"] += 1
+                elif _suffix(name) in IMAGE_SUFFIXES and entry.is_file(follow_symlinks=False):
+                    files.append(name)
                 elif entry.is_symlink():
                     skipped["symbolic link"] += 1
                 elif entry.is_dir(follow_symlinks=False):
-                    children[entry.name] = True
-                elif _suffix(entry.name) in IMAGE_SUFFIXES and entry.is_file(follow_symlinks=False):
-                    children[entry.name] = False
+                    folders.append(name)
                 else:
-                    skipped[os.fsdecode(_suffix(entry.name)) or "without suffix"] += 1
+                    skipped[os.fsdecode(_suffix(name)) or "without suffix"] += 1
     except PermissionError:
         skipped["unreadable folder"] += 1
-    return children
+    return files, folders
 
 
 def _add(listing: Listing, key: str, path: bytes) -> None:
@@ -215,12 +224,10 @@ def _add_inside(listing: Listing, inside: dict[bytes, dict[bytes, bool]]) -> Non
     pending = [(b"", "")] if inside else []
     while pending:
         below, prefix = pending.pop()
-        for name, key in folder_names(inside[below]).items():
-            path = os.path.join(below, name)
-            if inside[below][name]:
-                pending.append((path, f"{prefix}{key}/"))
-            else:
-                _add(listing, f"{prefix}{key}", path)
+        entries = inside[below]
+        files = [name for name, folder in entries.items() if not folder]
+        folders = [name for name, folder in entries.items() if folder]
+        pending += _add_folder(listing, below, prefix, files, folders)
 
 
 def _open(path: str | bytes, flags: int) -> int:

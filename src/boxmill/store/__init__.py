@@ -11,7 +11,14 @@ from boxmill.store.journal import Entry, Journal, next_epoch, recover
 from boxmill.store.ledger import RunLedger
 from boxmill.store.lock import RunLock
 from boxmill.store.manifest import Input, Manifest, NewInput, write_manifest
-from boxmill.store.projections import MAX_JSON_FILES, JsonFiles, rebuild_json, run_tally, write_results
+from boxmill.store.projections import (
+    MAX_JSON_FILES,
+    JsonFiles,
+    rebuild_json,
+    results_current,
+    run_tally,
+    write_results,
+)
 from boxmill.store.records import Attempt, Record
 from boxmill.store.replay import replay
 from boxmill.store.states import FAILED, OK, OPEN, States, load
@@ -46,6 +53,7 @@ __all__ = [
     "rebuild_json",
     "recover",
     "replay",
+    "results_current",
     "run_tally",
     "verify",
     "write_file",

@@ -25,6 +25,7 @@ from boxmill.types import Outcome
 __all__ = ["Entry", "Journal", "Segment", "next_epoch", "read_footer", "recover", "scan", "segments"]
 
 SEGMENT_BYTES = 64 << 20  # about 60,000 images with 15 objects; what a resume may have to scan for each dead writer
+SEGMENT_RECORDS = 1 << 16  # sealing 300,000 short ones at once took 20 MB for a moment, which stay with the process
 
 _NAME = re.compile(r"seg-(\d+)-(\d+)-(\d+)\.jsonl(\.open)?")
 _FOOTER = b'{"footer":'
@@ -179,6 +180,11 @@ class _Writer:
         self._descriptor = os.open(path + ".open", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         sync_directory(os.path.dirname(path))
 
+    @property
+    def count(self) -> int:
+        """Records so far."""
+        return self._contents.count
+
     def commit(self, entries: Sequence[Entry]) -> None:
         data = frame(b"".join([line for line, _ in entries]))
         write_all(self._descriptor, data)
@@ -230,7 +236,7 @@ class Journal:
                 self._segment = _Writer(os.path.join(self._folder, f"{self._prefix}-{self._number}.jsonl"))
                 self._number += 1
             self._segment.commit(entries)
-            if self._segment.size >= self._segment_bytes:
+            if self._segment.size >= self._segment_bytes or self._segment.count >= SEGMENT_RECORDS:
                 self._seal(self._segment)
 
     def close(self) -> None:

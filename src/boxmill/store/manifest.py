@@ -11,6 +11,7 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import BinaryIO
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
@@ -59,6 +60,10 @@ class _Line(msgspec.Struct, omit_defaults=True):
     size: int
     mtime_ns: int
     path: str | None = None
+
+
+class _Key(msgspec.Struct):
+    key: str
 
 
 class _Trailer(msgspec.Struct):
@@ -148,20 +153,38 @@ class Manifest:
         Raises:
             OutputError: a manifest is damaged.
         """
+        for path, header, lines in self._parts():
+            root = unquote_to_bytes(header.root) if self._root is None else self._root
+            for index, line in enumerate(lines, header.first):
+                if status[index] == 0:
+                    yield _input(path, line, index, root)
+
+    def keys(self) -> Iterator[str]:
+        """The key of every input, in order; several times as fast as the inputs.
+
+        Raises:
+            OutputError: a manifest is damaged.
+        """
+        decoder = msgspec.json.Decoder(_Key)
+        for path, _, lines in self._parts():
+            try:
+                for line in lines:
+                    yield decoder.decode(line).key
+            except msgspec.DecodeError as error:
+                raise _damaged(path, f"an input is not readable ({error})") from error
+
+    def _parts(self) -> Iterator[tuple[str, _Header, Iterator[bytes]]]:
+        """Path, header and lazily the inputs' lines of each manifest, which are read before the next part is asked."""
         expected = 0
         for path in self.paths:
             with open(path, "rb", buffering=_CHUNK) as file:
                 count = _trailer(path, file).count
                 file.seek(0)
                 header = _header(path, file.readline())
-                root = unquote_to_bytes(header.root) if self._root is None else self._root
                 if header.first != expected:
                     raise _damaged(path, f"its first input should be {expected}, it is {header.first}")
                 expected += count
-                for index in range(header.first, expected):
-                    line = file.readline()
-                    if status[index] == 0:
-                        yield _input(path, line, index, root)
+                yield path, header, islice(file, count)
 
     def input(self, index: int) -> Input:
         """One input, found by reading up to it.

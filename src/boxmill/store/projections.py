@@ -9,13 +9,23 @@ import msgspec
 
 from boxmill.store.documents import image_document, pretty
 from boxmill.store.durable import WholeFile, output_error, write_file
+from boxmill.store.journal import next_epoch
 from boxmill.store.manifest import Manifest
 from boxmill.store.replay import replay
 from boxmill.store.states import FAILED, OK, OPEN, States
 from boxmill.store.summary import MAX_LISTED_RESULTS, Tally
 from boxmill.types import Outcome
 
-__all__ = ["MAX_JSON_FILES", "JsonFiles", "RebuildReport", "damaged_json", "rebuild_json", "run_tally", "write_results"]
+__all__ = [
+    "MAX_JSON_FILES",
+    "JsonFiles",
+    "RebuildReport",
+    "damaged_json",
+    "rebuild_json",
+    "results_current",
+    "run_tally",
+    "write_results",
+]
 
 MAX_JSON_FILES = 100_000  # inputs up to which every image gets its own file unless asked otherwise
 _CHUNK = 1 << 20  # bytes written at once
@@ -126,6 +136,27 @@ def run_tally(directory: str | os.PathLike[str], states: States, names: Sequence
         for record in replay(directory, len(states.status)):
             tally.keep(record.i, image_document(record.outcome(), names))
     return tally
+
+
+def results_current(directory: str | os.PathLike[str]) -> bool:
+    """Whether results.jsonl tells of all that the journal holds: a finished run wrote it, and no later epoch anything.
+
+    summary.json is written after results.jsonl, and its `epoch` is the journal's last at that time.
+    """
+    try:
+        with open(os.path.join(directory, "summary.json"), "rb") as file:
+            summary = msgspec.json.decode(file.read(), type=_SummaryGlance)
+    except (OSError, msgspec.DecodeError):
+        return False
+    written = os.path.isfile(os.path.join(directory, "results.jsonl"))
+    return written and summary.status == "finished" and summary.epoch == next_epoch(directory) - 1
+
+
+class _SummaryGlance(msgspec.Struct):
+    """As much of summary.json as tells what it is about."""
+
+    status: str
+    epoch: int
 
 
 def write_results(directory: str | os.PathLike[str], total: int, names: Sequence[str]) -> None:
