@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -233,6 +234,19 @@ def test_inputs_are_taken_lazily_and_a_broken_list_ends_the_run() -> None:
     with pytest.raises(OutputError, match="line 4"):
         Run(replace(job([]), items=listed(), total=9, store=store)).execute()
     assert len(store.outcomes) == 3
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_no_thread_outlives_the_run(broken: bool) -> None:
+    class Full(Memory):
+        def add(self, outcome: Outcome) -> None:
+            raise OutputError("disk full")
+
+    before = set(threading.enumerate())
+    run = Run(job(inputs(photos(9)), store=Full() if broken else Memory(), workers=4))
+    with pytest.raises(OutputError) if broken else nullcontext():
+        run.execute()
+    assert set(threading.enumerate()) <= before
 
 
 def test_the_decoder_is_a_parameter() -> None:
