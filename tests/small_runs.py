@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from boxmill.store.frames import frame
 from boxmill.store.journal import segments
 
 CARD = """
@@ -75,3 +77,19 @@ def boxmill(*arguments: str | bytes | os.PathLike[str], **options: Any) -> subpr
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="surrogateescape", **options
     )
+
+
+def leave_unfinished(run: Path, keep: int) -> list[dict[str, object]]:
+    """Takes a finished run back to what a kill after `keep` results leaves; returns what the journal still has."""
+    (segment,) = (run / "journal").glob("seg-*.jsonl")
+    lines = [json.dumps(record, separators=(",", ":")) for record in journal(run)]
+    kept = b"".join(frame(line.encode() + b"\n") for line in lines[:keep])
+    segment.unlink()
+    segment.with_name(segment.name + ".open").write_bytes(kept + b"F 999 deadbeef\n{")
+    (run / "summary.json").unlink()
+    shutil.rmtree(run / "json")
+    return journal(run)[:keep]
+
+
+def computed(run: Path) -> list[int]:
+    return [int(record["i"]) for record in journal(run)]

@@ -273,13 +273,14 @@ def _entry(path: bytes, key: str, relative: bytes | None) -> NewInput:
 
 def _resume(request: Request, place: Place, directory: Path) -> OpenRun:
     lock = _patient_lock(directory)
+    newcomers: Child | None = None
     try:
         header = _header(directory) or {}
         moved_to = None if header.get("source") == _named(request.source) else place.root
         manifest = Manifest(directory, moved_to)
         remarks = _version_remarks(header, request)
-        newcomers: Child | None = Child(lambda: _newcomers(request, directory))
-        if request.output.add and newcomers is not None:
+        newcomers = Child(lambda: _newcomers(request, directory))
+        if request.output.add:
             added, newcomers = newcomers.result()["new"], None
             manifest = Manifest(directory, moved_to)
             remarks.append(f"{added} inputs have been added")
@@ -292,6 +293,8 @@ def _resume(request: Request, place: Place, directory: Path) -> OpenRun:
         if states.finished() < manifest.total:  # an earlier summary would say that nothing is left to do
             (directory / "summary.json").unlink(missing_ok=True)
     except BaseException:
+        if newcomers is not None:
+            newcomers.abandon()
         lock.close()
         raise
     return OpenRun(directory, lock, manifest, states, epoch, moved_to, True, {}, remarks, newcomers)
