@@ -52,12 +52,16 @@ def test_float32_is_bitwise_the_same_for_any_number_of_workers(photos: Path, tmp
     assert described(photos, "w1")["rect"] is (rect == "--rect")
 
 
-def test_an_image_alone_gives_what_it_gives_among_others(photos: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_an_image_alone_gives_what_it_gives_among_others(photos: Path, tmp_path: Path, precision: str) -> None:
+    """Whether its shape has a compiled network of its own or not: both kinds are among these."""
+    if precision == "bf16" and not has_native_bf16():
+        pytest.skip("this processor has no bfloat16 instructions")
     weights = write_detector(tmp_path / "tiny.onnx", ("a", "b", "c"))
-    together = run(photos, weights, "all", "--precision", "fp32")
-    for index, path in enumerate(sorted(photos.iterdir())[:6]):
+    together = run(photos, weights, "all", "--precision", precision)
+    for index, path in enumerate(sorted(photos.iterdir())[:5]):
         command = ["run", str(path), "-w", str(weights), "--project", str(tmp_path / "one"), "--name", str(index)]
-        assert run_command([*command, "--precision", "fp32", "--quiet"]) == 0
+        assert run_command([*command, "--precision", precision, "--quiet"]) == 0
         alone = (tmp_path / "one" / str(index) / "json" / f"{path.name}.json").read_bytes()
         assert alone == together[f"{path.name}.json"]
 
