@@ -139,7 +139,7 @@ def test_deaths_alone_are_counted_across_resumes(tmp_path: Path) -> None:
 
 def test_a_worker_killed_from_outside_blames_nobody(tmp_path: Path) -> None:
     bench = Bench(tmp_path, 12, {})
-    bench.job["pace"] = 0.02
+    bench.job["pace"] = 0.2  # at work for longer than the supervisor looks away
     pids: list[int] = []
 
     def murder(facts: Mapping[str, Any]) -> None:
