@@ -23,14 +23,15 @@ __all__ = [
     "InputSpec",
     "ModelSpec",
     "Outcome",
+    "Tags",
 ]
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
 UInt8 = npt.NDArray[np.uint8]
 
-HeadType = Literal["yolo", "yolov5", "yolox"]
-Resize = Literal["letterbox", "letterbox_topleft", "stretch"]
+HeadType = Literal["yolo", "yolov5", "yolox", "nanodet", "end2end", "triple", "detr", "classes"]
+Resize = Literal["letterbox", "letterbox_topleft", "stretch", "center_crop"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,6 +51,18 @@ class Detections:
     def truncated(self, conf: float) -> bool:
         """Whether a limit took away objects that would be shown at the score threshold `conf`."""
         return self.cut is not None and self.cut > conf
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tags:
+    """What a tagger says of one image, best first; equal scores are ordered by the lower class id."""
+
+    classes: Int32  # (K,)
+    scores: Float32  # (K,) after the head's activation; without one, as the network gives them
+    nan: int = 0  # classes dropped because their score was NaN
+
+    def __len__(self) -> int:
+        return len(self.scores)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,6 +112,9 @@ class InputSpec:
     rounding: Literal["round", "floor"] = "round"  # of the resized size
     dynamic: bool = False  # the network takes any height and width that are multiples of `stride`
     stride: int = 32
+    crop_from: int | None = None  # center_crop: the shorter side is resized to this many pixels, then `size` is cut out
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    antialias: bool = False  # the filter widens as the image shrinks, as Pillow's does; otherwise OpenCV's bilinear
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +124,21 @@ class HeadSpec:
     `yolo`: (4 + C, A), centre x, centre y, width, height, then C class scores an anchor.
     `yolov5`: (A, 5 + C), the same with an objectness before the class scores.
     `yolox`: (A, 5 + C) with the grid undecoded: centre = (o + cell) * stride, size = exp(o) * stride.
+    `nanodet`: for each stride class logits or scores, then for each stride distances to the four sides as distributions
+    over `bins` multiples of the stride; centre of a cell as origin.
+    `end2end`: (K, 6), x1, y1, x2, y2, score, class; selected inside the network.
+    `triple`: boxes (K, 4) x1, y1, x2, y2, scores (K,), labels (K,); selected inside the network.
+    `detr`: class logits (Q, C), or (Q, C + 1) with the softmax's "no object" last, and boxes (Q, 4) as centre x,
+    centre y, width, height.
+    `classes`: (C,), a tagger.
     """
 
     type: HeadType
     boxes: Literal["pixels", "normalized"] = "pixels"  # normalized: divided by the network's width and height
-    activation: Literal["none", "sigmoid"] = "none"  # applied to objectness and class scores
-    outputs: tuple[str, ...] = ()  # names of the network's outputs; empty: the only one
+    activation: Literal["none", "sigmoid", "softmax"] = "none"  # applied to objectness and class scores
+    outputs: tuple[str, ...] = ()  # names of the network's outputs, in the order of the type above; empty: the only one
     strides: tuple[int, ...] = (8, 16, 32)
+    bins: int = 8  # nanodet: of one side's distribution
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +148,7 @@ class ModelSpec:
     input: InputSpec
     head: HeadSpec
     names: tuple[str, ...]  # by class id
-    task: Literal["detect"] = "detect"
+    task: Literal["detect", "tag"] = "detect"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +176,6 @@ class Outcome:
 
     key: str
     index: int
-    result: Detections | Failure
+    result: Detections | Tags | Failure
     size: tuple[int, int] | None = None  # width, height after EXIF rotation; None when it was not decoded
     times: dict[str, float] = field(default_factory=dict)  # milliseconds by stage

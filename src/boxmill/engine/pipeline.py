@@ -17,13 +17,13 @@ from boxmill.engine.batching import BatchBuffer, by_shape
 from boxmill.engine.clock import Clock, TimeTable, time_table
 from boxmill.engine.failures import StageFailed
 from boxmill.images import DecodeLimits, decode, geometry, preprocess
-from boxmill.post import Postprocessor
 from boxmill.runtimes import Runtime
-from boxmill.types import Detections, EncodedItem, Failure, Float32, Frame, Geometry, Outcome
+from boxmill.types import Detections, EncodedItem, Failure, Float32, Frame, Geometry, Outcome, Tags
 
 __all__ = ["Decoder", "Job", "Progress", "Reporter", "Run", "Silent", "Store"]
 
 T = TypeVar("T")
+Postprocess = Callable[[Sequence[Float32], tuple[int, int], Sequence[Geometry]], Sequence[Detections | Tags]]
 Decoder = Callable[[bytes, str, DecodeLimits], Frame]  # encoded image, key, limits; raises ImageError
 
 
@@ -61,7 +61,7 @@ class Job:
     items: Iterable[EncodedItem]  # taken in order, a few at a time, by one thread at a time
     total: int  # how many inputs there are, for progress
     runtime: Runtime
-    postprocessor: Postprocessor
+    postprocessor: Postprocess  # raw outputs of a batch, network height and width, geometries -> one result an image
     store: Store
     alone: Sequence[EncodedItem] = ()  # worked off before `items`, strictly one at a time; `items` may hold them too
     rect: bool = False
@@ -228,7 +228,7 @@ class Run:
         """Takes images of one network shape from pixels to kept outcomes."""
         times: dict[str, float] = {}
         try:
-            found: Sequence[Detections | Failure] = self._infer(group, clock, times, buffer)
+            found: Sequence[Detections | Tags | Failure] = self._infer(group, clock, times, buffer)
         except StageFailed as failed:
             if len(group) > 1:  # one of them is to blame: find out which
                 for one in group:
@@ -242,7 +242,7 @@ class Run:
 
     def _infer(
         self, group: Sequence[_Loaded], clock: Clock, times: dict[str, float], buffer: BatchBuffer
-    ) -> list[Detections]:
+    ) -> Sequence[Detections | Tags]:
         runtime, network = self._job.runtime, group[0].geometry.network
 
         def fill() -> Float32:

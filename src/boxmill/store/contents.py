@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from boxmill.store.records import Attempt, Record
 from boxmill.store.summary import MAX_LISTED_FAILURES, Counts
-from boxmill.types import Failure, Outcome
+from boxmill.types import Failure, Outcome, Tags
 
 __all__ = ["Contents", "Footer"]
 
@@ -49,6 +49,8 @@ class Contents:
         result = outcome.result
         if isinstance(result, Failure):
             self._add_failure(outcome.index, result)
+        elif isinstance(result, Tags):
+            self._add_result(outcome.index, result.classes.tolist(), truncated=False, nan=result.nan)
         else:
             self._add_result(outcome.index, result.classes.tolist(), truncated=result.cut is not None, nan=result.nan)
 
@@ -64,7 +66,7 @@ class Contents:
         elif record.status == "failed":
             self._add_failure(record.i, record.failure())
         else:
-            classes = [row[5] for row in record.det]
+            classes = [row[5] for row in record.det] if record.tags is None else [tag[0] for tag in record.tags]
             self._add_result(record.i, classes, truncated=record.cut is not None, nan=record.nan)
 
     def _add_result(self, index: int, classes: list[int], *, truncated: bool, nan: int) -> None:

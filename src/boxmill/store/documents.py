@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from boxmill.types import Detections, Failure, Outcome
+from boxmill.types import Detections, Failure, Outcome, Tags
 
 __all__ = ["failure_document", "image_document", "pretty", "printable"]
 
@@ -19,6 +19,9 @@ def image_document(outcome: Outcome, names: Sequence[str]) -> dict[str, Any]:
     document: dict[str, Any] = {"image": outcome.key, "width": width, "height": height}
     if isinstance(outcome.result, Failure):
         document["failure"] = failure_document(outcome.result)
+        return document
+    if isinstance(outcome.result, Tags):
+        document["tags"] = _tags(outcome.result, names)
         return document
     document["truncated"] = outcome.result.cut is not None
     document["objects"] = _objects(outcome.result, names)
@@ -37,6 +40,14 @@ def _objects(detections: Detections, names: Sequence[str]) -> list[dict[str, Any
     return [
         {"label": names[class_id], "class_id": class_id, "confidence": score, "bbox": box}
         for class_id, score, box in zip(detections.classes.tolist(), scores, boxes, strict=True)
+    ]
+
+
+def _tags(tags: Tags, names: Sequence[str]) -> list[dict[str, Any]]:
+    scores = np.round(tags.scores.astype(np.float64), 6).tolist()
+    return [
+        {"label": names[class_id], "class_id": class_id, "confidence": score}
+        for class_id, score in zip(tags.classes.tolist(), scores, strict=True)
     ]
 
 

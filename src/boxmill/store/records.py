@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from boxmill.store.documents import printable
-from boxmill.types import Detections, Failure, Outcome
+from boxmill.types import Detections, Failure, Outcome, Tags
 
 __all__ = ["Attempt", "Record", "decode", "encode", "encode_attempt"]
 
@@ -24,6 +24,7 @@ _ROW = "[%.9g,%.9g,%.9g,%.9g,%.9g,%d,%d]"
 _LARGEST = float(np.finfo(np.float32).max)
 _Number = float | None  # null stands for NaN
 _Row = tuple[_Number, _Number, _Number, _Number, _Number, int, int]  # x1, y1, x2, y2, score, class, anchor
+_Tag = tuple[int, _Number]  # class, score
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class Record(msgspec.Struct, frozen=True):
     attempt: int = 1
     wh: tuple[int, int] | None = None
     det: list[_Row] = []
+    tags: list[_Tag] | None = None  # of a tagger
     cut: float | None = None
     nan: int = 0
     ms: dict[str, float] = {}
@@ -66,7 +68,9 @@ class Record(msgspec.Struct, frozen=True):
         """
         if self.status == "attempt":
             raise ValueError(f"expected a record of an outcome, input {self.i} has one of an attempt")
-        result = self.failure() if self.status == "failed" else self._detections()
+        if self.status == "failed":
+            return Outcome(self.key, self.i, self.failure(), self.wh, dict(self.ms))
+        result = self._detections() if self.tags is None else self._tags(self.tags)
         return Outcome(self.key, self.i, result, self.wh, dict(self.ms))
 
     def _detections(self) -> Detections:
@@ -81,6 +85,11 @@ class Record(msgspec.Struct, frozen=True):
             cut=self.cut if self.cut is None or self.cut <= _LARGEST else float("inf"),
             nan=self.nan,
         )
+
+    def _tags(self, rows: list[_Tag]) -> Tags:
+        with np.errstate(over="ignore"):
+            scores = np.array([score for _, score in rows], np.float64).astype(np.float32)
+        return Tags(np.array([label for label, _ in rows], np.int32), scores, self.nan)
 
 
 _DECODER = msgspec.json.Decoder(Record)
@@ -106,6 +115,9 @@ def encode(outcome: Outcome, attempt: int = 1) -> bytes:
             f'"failed","attempt":{attempt}{size},"stage":{_string(failure.stage)},"code":{_string(failure.code)},'
             f'"message":{_string(failure.message[:MAX_MESSAGE])}'
         )
+    elif isinstance(outcome.result, Tags):
+        tags = outcome.result
+        end = f'"ok","attempt":{attempt}{size},"tags":[{_tag_rows(tags)}],"nan":{tags.nan}'
     else:
         found = outcome.result
         cut = "null" if found.cut is None else _finite(repr(float(found.cut)))
@@ -132,11 +144,18 @@ def _rows(found: Detections) -> str:
     return _finite(",".join([_ROW] * count) % tuple(values.ravel().tolist()))
 
 
+def _tag_rows(tags: Tags) -> str:
+    pairs = zip(tags.classes.tolist(), tags.scores.tolist(), strict=True)
+    return _finite(",".join(f"[{label},{score:.9g}]" for label, score in pairs))
+
+
 def _finite(numbers: str) -> str:
     """JSON has no infinity, no NaN, and its readers take -0 for 0; 1e39 is a number that float32 cannot hold."""
     if "n" in numbers:
         numbers = numbers.replace("inf", "1e39").replace("nan", "null")
-    return numbers.replace("-0,", "-0.0,") if "-0," in numbers else numbers
+    if "-0" in numbers:
+        numbers = numbers.replace("-0,", "-0.0,").replace("-0]", "-0.0]")
+    return numbers
 
 
 def _times(times: Mapping[str, float]) -> str:
