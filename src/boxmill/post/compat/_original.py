@@ -16,7 +16,7 @@ Int64 = npt.NDArray[np.int64]
 def _below(threshold: float) -> float:
     """The largest float32 not above `threshold`: a float32 is greater than one iff it is greater than the other."""
     rounded = np.float32(threshold)
-    return float(rounded if rounded <= threshold else np.nextafter(rounded, np.float32(-np.inf)))
+    return float(rounded if float(rounded) <= threshold else np.nextafter(rounded, np.float32(-np.inf)))
 
 
 def _by_score(scores: Array) -> Int64:
@@ -39,7 +39,7 @@ def nms_in_double(boxes: Array, scores: Array, iou: float) -> Int64:
     Returns:
         (K,) int64 indices, by score.
     """
-    strange: npt.NDArray[np.bool_] = np.isnan(boxes).any(axis=1)  # (N,)
+    strange = np.asarray(np.isnan(boxes).any(axis=1))  # (N,)
     if not (strange.any() or np.isnan(scores).any()):
         return nms(boxes, scores, iou=_below(iou))
     order = _by_score(scores)

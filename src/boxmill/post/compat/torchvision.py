@@ -52,9 +52,9 @@ def batched_nms(
     """Greedy NMS in which only boxes of the same class compete.
 
     Where torchvision's own answer differs, beyond what `nms` says: up to 1000 boxes on the CPU (5000 elsewhere) it
-    moves each class by idx * (largest coordinate + 1) and runs one NMS over all. That rounds the coordinates (in float16
-    to many pixels), lets classes collide when coordinates are negative, and turns every box into NaN, so that nothing
-    is suppressed, when one coordinate is NaN. Exact: idxs are compared as integers.
+    moves each class by idx * (largest coordinate + 1) and runs one NMS over all. That rounds coordinates (float16 to
+    many pixels), lets classes collide when coordinates are negative, and turns every box into NaN, so that nothing is
+    suppressed, when one coordinate is NaN. Exact: idxs are compared as integers.
 
     Args:
         boxes: (N, 4) x1, y1, x2, y2; any floating-point dtype (float64 is rounded to float32).
