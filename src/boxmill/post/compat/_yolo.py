@@ -95,9 +95,7 @@ def _class_count(heads: Array, request: Request) -> int:
     count = heads.shape[1 if request.layout == "yolo" else 2] - fixed - request.masks
     if request.masks < 0 or count < 1:
         expected = "(B, 4 + classes + masks, A)" if request.layout == "yolo" else "(B, A, 5 + classes + masks)"
-        raise UsageError(
-            f"prediction must be {expected}, got {heads.shape} with {request.masks} mask numbers an anchor"
-        )
+        raise UsageError(f"prediction must be {expected}, got {heads.shape} with {request.masks} masks an anchor")
     return int(count)
 
 
