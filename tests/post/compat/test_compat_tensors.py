@@ -41,7 +41,7 @@ def fake_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     def from_numpy(values: Any) -> FakeTensor:
         return FakeTensor(values, "cpu")
 
-    torch = SimpleNamespace(Tensor=FakeTensor, from_numpy=from_numpy, bfloat16="bfloat16")
+    torch = SimpleNamespace(Tensor=FakeTensor, from_numpy=from_numpy, bfloat16="bfloat16", float16="float16")
     monkeypatch.setitem(sys.modules, "torch", torch)
 
 

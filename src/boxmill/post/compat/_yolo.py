@@ -58,7 +58,7 @@ def suppress(prediction: ArrayOrTensor, request: Request) -> tuple[list[ArrayOrT
     Raises:
         UsageError: an argument has another type, shape or dtype, or is out of range.
     """
-    raw = as_array("prediction", prediction)
+    raw = as_array("prediction", prediction, widen=not request.like_original)
     heads = as_float32("prediction", raw)
     count = _class_count(heads, request)
     post = _postprocessor(request, count)
