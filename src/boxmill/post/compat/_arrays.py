@@ -36,7 +36,7 @@ def as_array(name: str, value: Array | Tensor, *, widen: bool = False) -> Array:
     """The values as numpy sees them; shares memory with an array or a CPU tensor. A bfloat16 tensor becomes float32.
 
     `widen`: so does a float16 tensor, by torch, which takes 0.24 ms for a head of 84 x 8400 where numpy takes 28
-    (most scores are denormal in float16).
+    (most scores are denormal in float16; `bench/compat.py`).
 
     Raises:
         UsageError: neither a numpy array nor a torch tensor.
