@@ -46,7 +46,7 @@ def NMSBoxes(  # noqa: N802  (OpenCV's name)
         nms_threshold: 0 to 1.
         eta: below 1: the threshold is multiplied by this after every kept box for as long as it is above 0.5.
         top_k: only this many best candidates enter NMS; 0: all.
-        like_original: OpenCV's answer instead of the exact one.
+        like_original: OpenCV's answer (for boxes without NaN) instead of the exact one.
 
     Returns:
         (K,) int32 indices of the kept rows, by score; as in OpenCV an empty tuple where nothing is kept.
@@ -87,7 +87,7 @@ def NMSBoxesBatched(  # noqa: N802  (OpenCV's name)
         eta: below 1: the threshold of all classes is multiplied by this after every kept box for as long as it is above
             0.5.
         top_k: only this many best candidates of all classes enter NMS; 0: all.
-        like_original: OpenCV's answer instead of the exact one.
+        like_original: OpenCV's answer (for boxes without NaN) instead of the exact one.
 
     Returns:
         (K,) int32 indices of the kept rows, by score; as in OpenCV an empty tuple where nothing is kept.

@@ -18,9 +18,9 @@ def nms(
     """Greedy NMS in which every box competes with every other.
 
     Where torchvision's own answer differs: on the CPU it compares the float32 IoU with the threshold in double, so an
-    IoU equal to float32(iou_threshold) suppresses where float32 rounds the threshold up (0.1, 0.3, 0.6), but not where
-    it rounds down (0.45, 0.7); and it keeps every row with a NaN coordinate, and takes a NaN score for the best. Exact:
-    suppress iff IoU > float32(iou_threshold); NaN rows are dropped.
+    IoU equal to float32(iou_threshold) suppresses where float32 rounds the threshold up (0.1, 0.3, 0.6); and it keeps
+    every row with a NaN coordinate, and takes a NaN score for the best. Exact: suppress iff IoU >
+    float32(iou_threshold); NaN rows are dropped.
 
     Args:
         boxes: (N, 4) x1, y1, x2, y2; any floating-point dtype (float64 is rounded to float32).
