@@ -44,7 +44,7 @@ def cropped(image: Image.Image) -> Image.Image:
 
 
 def squared(image: Image.Image) -> Image.Image:
-    """Across, then down, a call each, as one call did before Pillow 13: with that an upright photo's scores move .004."""
+    """Across, then down, a call each, as Pillow before 13 did in one: the new order moves scores by .004."""
     across = image.resize((224, image.height), Image.Resampling.BICUBIC)
     return across.resize((224, 224), Image.Resampling.BICUBIC)
 
