@@ -42,15 +42,16 @@ def rows(dtype: type) -> st.SearchStrategy[np.ndarray]:
     st.one_of(st.none(), st.integers(1, 45)),
     st.one_of(st.none(), st.lists(st.integers(0, 39), max_size=8)),
 )
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_same_as_the_reference(logits, activation, conf, top_k, classes):
     wanted = None if classes is None else tuple(label for label in classes if label < len(logits))
     (found,) = tagger(activation, conf=conf, top_k=top_k, classes=wanted)(logits)
     assert_same(found, reference_tags(logits, activation, conf, top_k, wanted))
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("top_k", [1, 5, 100, 54_091, 54_092, None])
+@pytest.mark.parametrize(
+    ("activation", "top_k"), [("softmax", 5), ("sigmoid", 100), ("none", 54_091), ("softmax", None)]
+)
 def test_many_classes_with_ties(activation, top_k):
     logits = np.random.default_rng(0).integers(-20, 20, 54_092).astype(np.float32)
     (found,) = tagger(activation, top_k=top_k)(logits)
