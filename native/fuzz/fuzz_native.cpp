@@ -197,29 +197,51 @@ void fuzz_head(Bytes& bytes) {
     }
 }
 
-void fuzz_letterbox(Bytes& bytes) {
-    const int32_t source_height = bytes.between(1, 30), source_width = bytes.between(1, 30);
-    const int32_t height = bytes.between(1, 24), width = bytes.between(1, 24);
-    const int32_t resized_height = bytes.between(1, height), resized_width = bytes.between(1, width);
-    const int32_t top = bytes.between(0, height - resized_height), left = bytes.between(0, width - resized_width);
-    const int64_t step = 3 * source_width + bytes.between(0, 9);
-    const bool channels_last = bytes.flag(), bgr = bytes.flag();
+// Where a resized image lies: inside the target, or over all of it, which is a crop.
+void place(Bytes& bytes, LetterboxRequest& request) {
+    const bool crop = bytes.flag();
+    const auto side = [&](int32_t length, int64_t* start, int64_t* resized) {
+        *resized = crop ? length + bytes.between(0, 20) : bytes.between(1, length);
+        *start = crop ? -bytes.between(0, static_cast<int32_t>(*resized) - length)
+                      : bytes.between(0, length - static_cast<int32_t>(*resized));
+    };
+    side(request.height, &request.top, &request.resized_height);
+    side(request.width, &request.left, &request.resized_width);
+}
+
+void fuzz_resize(Bytes& bytes, bool antialias) {
+    LetterboxRequest request{};
+    request.source_height = bytes.between(1, 30);
+    request.source_width = bytes.between(1, 30);
+    request.source_step = 3 * request.source_width + bytes.between(0, 9);
+    request.height = bytes.between(1, 24);
+    request.width = bytes.between(1, 24);
+    place(bytes, request);
+    request.channels_last = bytes.flag();
+    request.bgr = bytes.flag();
+    const bool bicubic = bytes.flag();
+    request.scale = 1.0f / 255;
+    for (int channel = 0; channel < 3; ++channel) {
+        request.mean[channel] = 0.1f * static_cast<float>(channel);
+        request.std[channel] = 0.5f;
+    }
+    request.pad = 114.0f;
     Numbers numbers(bytes);
-    std::vector<uint8_t> source(step * (source_height - 1) + 3 * source_width);
+    std::vector<uint8_t> source(request.source_step * (request.source_height - 1) + 3 * request.source_width);
     for (uint8_t& value : source) value = static_cast<uint8_t>(numbers.draw());
+    request.source = source.data();
     std::vector<float> first;
     for (const Table* table : every) {
-        std::vector<float> target(3 * height * width, NAN);
-        const LetterboxRequest request{source.data(), source_height, source_width, step, target.data(), height, width,
-                                       left, top, resized_height, resized_width, channels_last, bgr, 1.0f / 255,
-                                       {0.1f, 0.2f, 0.3f}, {0.5f, 0.6f, 0.7f}, 114.0f};
+        std::vector<float> target(3 * request.height * request.width, NAN);
+        request.target = target.data();
         Arena& arena = thread_arena();
         arena.reset();
-        table->letterbox(request, arena);
+        if (antialias) table->resample({request, bicubic}, arena);
+        else table->letterbox(request, arena);
         if (first.empty()) first = target;
         for (size_t k = 0; k < target.size(); ++k) {
-            require(target[k] == target[k], "letterbox: every value is written");
-            require(same_bits(target[k], first[k]), "letterbox: the same on every instruction set");
+            require(target[k] == target[k], "resize: every value is written");
+            require(same_bits(target[k], first[k]), "resize: the same on every instruction set");
         }
     }
 }
@@ -228,10 +250,11 @@ void fuzz_letterbox(Bytes& bytes) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     Bytes bytes(data, size);
-    switch (bytes.byte() % 3) {
+    switch (bytes.byte() % 4) {
         case 0: fuzz_nms(bytes); break;
         case 1: fuzz_head(bytes); break;
-        default: fuzz_letterbox(bytes);
+        case 2: fuzz_resize(bytes, false); break;
+        default: fuzz_resize(bytes, true);
     }
     return 0;
 }
