@@ -132,7 +132,7 @@ def test_a_decoder_that_disagrees_with_the_header_is_not_believed(monkeypatch):
 
 def test_empty_and_foreign_files():
     assert refusal(b"").code == "empty"
-    assert refusal(b"GIF89a" + bytes(30)).code == "unsupported"
+    assert refusal(b"%PDF-1.7" + bytes(30)).code == "unsupported"
 
 
 def test_limits_are_checked_before_decoding():

@@ -5,11 +5,13 @@ from __future__ import annotations
 from boxmill.images.decode import DecodeLimits, configure_opencv, decode
 from boxmill.images.header import ImageHeader, read_header
 from boxmill.images.letterbox import geometry, preprocess, tensor_shape
+from boxmill.images.reduce import Wanted, wanted_by
 from boxmill.images.reference import reference_letterbox
 
 __all__ = [
     "DecodeLimits",
     "ImageHeader",
+    "Wanted",
     "configure_opencv",
     "decode",
     "geometry",
@@ -17,4 +19,5 @@ __all__ = [
     "read_header",
     "reference_letterbox",
     "tensor_shape",
+    "wanted_by",
 ]
