@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from boxmill.errors import ImageError
-from boxmill.images.structure import ImageHeader, corrupt, take
+from boxmill.images.structure import ImageHeader, corrupt, take, truncated
 
 __all__ = ["read_tiff"]
 
@@ -21,6 +21,10 @@ _SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 256, 257, 25
 _ORIENTATION, _SAMPLES, _PLANAR, _EXTRA, _FORMAT, _DNG_VERSION = 274, 277, 284, 338, 339, 50706
 _STRIPS, _TILES = (273, 279), (324, 325)  # offsets, byte counts
 _TILE_SIDES = (322, 323)
+_READ = frozenset(
+    {_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _PLANAR, _EXTRA, _FORMAT}
+    | {_DNG_VERSION, *_STRIPS, *_TILES, *_TILE_SIDES}
+)
 _WHITE, _BLACK, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
 _KINDS = {  # photometric interpretation -> colour samples, bits of a sample
     _WHITE: (1, (1, 8, 16)),
@@ -91,14 +95,15 @@ def _read_directory(data: bytes) -> _Directory:
         at = start + wide + index * entry_size
         tag, kind = number(at, 2, "a TIFF tag"), number(at + 2, 2, "a TIFF tag")
         count = number(at + 4, 8 if big else 4, "a TIFF tag")
-        if kind not in _TYPES or count == 0 or tag in tags:  # not a number that we read
+        if tag not in _READ or tag in tags or kind not in _TYPES or count == 0:
             continue
         dtype = np.dtype(_TYPES[kind]).newbyteorder("<" if order == "little" else ">")
         place, inline = at + (12 if big else 8), 8 if big else 4
         if count * dtype.itemsize > inline:
             place = number(place, inline, "a TIFF tag")
-        if place + count * dtype.itemsize <= len(data):  # a tag that lies outside counts as missing
-            tags[tag] = _Field(np.frombuffer(data, dtype, count, place), place)
+        if place + count * dtype.itemsize > len(data):
+            raise truncated(f"TIFF ends before the values of its tag {tag}")
+        tags[tag] = _Field(np.frombuffer(data, dtype, count, place), place)
     return tags
 
 
