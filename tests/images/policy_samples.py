@@ -64,11 +64,22 @@ def save(pixels: np.ndarray, kind: str, mode: str | None = None, **options) -> b
 
 
 def samples() -> Iterator[Sample]:
-    for make in (_jpeg, _png, _webp, _bmp, _tiff, _tiff_refused, _gif, _avif, _pnm, _others):
+    for make in (
+        jpeg_samples,
+        png_samples,
+        webp_samples,
+        bmp_samples,
+        tiff_samples,
+        tiff_refused_samples,
+        gif_samples,
+        avif_samples,
+        pnm_samples,
+        others_samples,
+    ):
         yield from make()
 
 
-def _jpeg() -> Iterator[Sample]:
+def jpeg_samples() -> Iterator[Sample]:
     plain = save(_SMOOTH, "JPEG", quality=90)
     for data in (plain, save(_SMOOTH, "JPEG", progressive=True), save(_SMOOTH, "JPEG", subsampling=0)):
         yield Sample("JPEG", "baseline, progressive", data, pillow(data))
@@ -91,7 +102,7 @@ def _jpeg() -> Iterator[Sample]:
     yield Sample("JPEG", "no end-of-image marker", plain[:-2])
 
 
-def _png() -> Iterator[Sample]:
+def png_samples() -> Iterator[Sample]:
     for bits in (1, 2, 4, 8):
         values = GREY8 >> (8 - bits)
         chunk = png_chunk(b"PLTE", COLOURS[: 1 << bits].tobytes())
@@ -113,7 +124,7 @@ def _png() -> Iterator[Sample]:
     yield Sample("PNG", "Apple's CgBI", png(RGB8, 2, 8)[:8] + png_chunk(b"CgBI", bytes(4)) + png(RGB8, 2, 8)[8:])
 
 
-def _webp() -> Iterator[Sample]:
+def webp_samples() -> Iterator[Sample]:
     lossy = save(_SMOOTH, "WEBP", quality=80)
     yield Sample("WebP", "lossy", lossy, pillow(lossy))
     yield Sample("WebP", "lossless", save(RGB8, "WEBP", lossless=True), RGB8)
@@ -124,7 +135,7 @@ def _webp() -> Iterator[Sample]:
     yield Sample("WebP", "animated", frames, np.where(seen[..., 3:] == 0, 0, seen[..., :3]))
 
 
-def _bmp() -> Iterator[Sample]:
+def bmp_samples() -> Iterator[Sample]:
     for bits in (1, 4, 8):
         values = GREY8 >> (8 - bits)
         rows = np.frombuffer(packed(values, bits), np.uint8).reshape(HEIGHT, -1)
@@ -150,7 +161,7 @@ def _bmp() -> Iterator[Sample]:
         yield Sample("BMP", "other compressions", bitmap(SIZE, 24, b"\xff\xd8\xff\xd9", b"", kind))
 
 
-def _tiff() -> Iterator[Sample]:
+def tiff_samples() -> Iterator[Sample]:
     layouts = [Layout(order=order, big=big) for order in "<>" for big in (False, True)]
     for layout in (*layouts, Layout(rows=5), Layout(planar=True), Layout(planar=True, rows=4), Layout(tile=(64, 32))):
         yield Sample("TIFF", "RGB", tiff(RGB8, layout), RGB8)
@@ -186,7 +197,7 @@ def _tiff() -> Iterator[Sample]:
     yield Sample("TIFF", "several pages", pages, RGB8)
 
 
-def _tiff_refused() -> Iterator[Sample]:
+def tiff_refused_samples() -> Iterator[Sample]:
     for array in (GREY8.astype(np.float32), GREY8.astype(np.float16), GREY16.astype(np.uint32), GREY16.view(np.int16)):
         yield Sample("TIFF", "floating point, signed, over 16 bits", tiff(array, Layout(GREY)))
     for array, layout in (
@@ -204,7 +215,7 @@ def _tiff_refused() -> Iterator[Sample]:
         yield Sample("TIFF", "camera raw (DNG, NEF, CR2 and others)", tiff(RGB8, layout))
 
 
-def _gif() -> Iterator[Sample]:
+def gif_samples() -> Iterator[Sample]:
     colours, screen = COLOURS[:8], (WIDTH, HEIGHT)
     yield Sample("GIF", "still or animated", gif(screen, [(0, 0, INDICES, None)], colours), colours[INDICES])
     two = [(0, 0, INDICES, None), (0, 0, 7 - INDICES, None)]
@@ -221,7 +232,7 @@ def _gif() -> Iterator[Sample]:
     yield Sample("GIF", "no trailer", gif(screen, two, colours)[:-1])
 
 
-def _avif() -> Iterator[Sample]:
+def avif_samples() -> Iterator[Sample]:
     for data in (save(_SMOOTH, "AVIF", quality=80), save(_SMOOTH[..., 0], "AVIF", quality=80)):
         yield Sample("AVIF", "8 bits", data, pillow(data))
     for bits in (10, 12):
@@ -241,7 +252,7 @@ def encode_deep(samples: np.ndarray, bits: int) -> bytes:
     return cv2.imencode(".avif", samples, options)[1].tobytes()
 
 
-def _pnm() -> Iterator[Sample]:
+def pnm_samples() -> Iterator[Sample]:
     size = f"{WIDTH} {HEIGHT}\n"
     yield Sample("PNM", "P4", f"P4\n# made here\n{size}".encode() + packed(GREY8 >> 7, 1), grey((GREY8 >> 7 ^ 1) * 255))
     yield Sample("PNM", "P5, P6 of 8 bits", f"P5 {size}255\n".encode() + GREY8.tobytes(), grey(GREY8))
@@ -255,7 +266,7 @@ def _pnm() -> Iterator[Sample]:
         yield Sample("PNM", "in text (P1, P2, P3), PAM (P7)", start)
 
 
-def _others() -> Iterator[Sample]:
+def others_samples() -> Iterator[Sample]:
     for brand in (b"heic", b"mif1"):
         yield Sample("HEIC", "any", b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0mif1heic" + bytes(9))
     for options in ({}, {"no_jp2": True}):

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import policy_samples
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from boxmill.errors import ImageError
-from boxmill.images import decode
+from boxmill.images import DecodeLimits, decode
 from boxmill.sources.listing import IMAGE_SUFFIXES
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -95,11 +97,43 @@ def cut(data: bytes) -> set[str]:
 
 @pytest.mark.parametrize("name", ["TIFF", "GIF", "AVIF", "PNM"])
 def test_cut_files_are_truncated(name, samples):
-    accepted = [row for row, ends in ROWS.items() if row[0] == name and ends == "ok"]
+    later = ("TIFF", "several pages")  # the first page may be whole
+    accepted = [row for row, ends in ROWS.items() if row[0] == name and ends == "ok" and row != later]
     assert accepted
     for row in accepted:
         for sample in samples[row]:
             assert cut(sample.data) <= {"truncated", "unsupported" if name == "AVIF" else "truncated"}, row
+
+
+def test_of_several_pages_only_the_first_must_be_whole(samples):
+    (pages,) = samples["TIFF", "several pages"]
+    np.testing.assert_array_equal(decode(pages.data[: int(len(pages.data) * 0.6)], "x").pixels, pages.pixels)
+    assert cut(pages.data[: len(pages.data) // 2]) == {"truncated"}
+
+
+@given(st.integers(0, 10**6), st.lists(st.tuples(st.integers(0, 600), st.integers(0, 255)), max_size=6))
+@settings(max_examples=400, deadline=None)
+def test_mangled_files_give_pixels_or_a_code(which, edits):
+    data = bytearray(MANGLED[which % len(MANGLED)])
+    for at, value in edits:
+        data[at % len(data)] = value
+    try:
+        ends = f"ok {decode(bytes(data), 'x', DecodeLimits(max_pixels=10_000)).pixels.shape[2]}"
+    except ImageError as error:
+        ends = error.code
+    assert ends in CODES | {"ok 3"}
+
+
+MANGLED = [
+    sample.data
+    for make in (
+        policy_samples.tiff_samples,
+        policy_samples.gif_samples,
+        policy_samples.avif_samples,
+        policy_samples.pnm_samples,
+    )
+    for sample in make()
+]
 
 
 @pytest.mark.parametrize("name", ["PNG", "WebP", "TIFF"])

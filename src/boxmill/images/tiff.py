@@ -19,11 +19,12 @@ __all__ = ["read_tiff"]
 
 _SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 256, 257, 258, 259, 262
 _ORIENTATION, _SAMPLES, _PLANAR, _EXTRA, _FORMAT, _DNG_VERSION = 274, 277, 284, 338, 339, 50706
+_PALETTE_TAG, _JPEG_TABLES = 320, 347
 _STRIPS, _TILES = (273, 279), (324, 325)  # offsets, byte counts
 _TILE_SIDES = (322, 323)
 _READ = frozenset(
     {_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _PLANAR, _EXTRA, _FORMAT}
-    | {_DNG_VERSION, *_STRIPS, *_TILES, *_TILE_SIDES}
+    | {_PALETTE_TAG, _JPEG_TABLES, _DNG_VERSION, *_STRIPS, *_TILES, *_TILE_SIDES}
 )
 _WHITE, _BLACK, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
 _KINDS = {  # photometric interpretation -> colour samples, bits of a sample
@@ -35,7 +36,7 @@ _KINDS = {  # photometric interpretation -> colour samples, bits of a sample
     _YCBCR: (3, (8,)),
 }
 _COMPRESSIONS = frozenset({1, 2, 3, 4, 5, 7, 8, 32773, 32946})  # none, CCITT, LZW, JPEG, deflate, PackBits, deflate
-_TYPES = {1: "u1", 3: "u2", 4: "u4", 16: "u8"}  # of tag values: BYTE, SHORT, LONG, LONG8
+_TYPES = {1: "u1", 3: "u2", 4: "u4", 7: "u1", 16: "u8"}  # of tag values: BYTE, SHORT, LONG, UNDEFINED, LONG8
 _UNASSOCIATED = 2  # alpha that the colours have not been multiplied by
 _MOST_ENTRIES = 4096  # real directories hold some dozens
 _MOST_TILE = 1 << 24  # pixels; OpenCV takes memory for a whole tile, however small the image
@@ -90,6 +91,7 @@ def _read_directory(data: bytes) -> _Directory:
     entries = number(start, wide, "the TIFF directory")
     if not 0 < entries <= _MOST_ENTRIES:
         raise corrupt(f"TIFF directory has {entries} entries; expected 1 to {_MOST_ENTRIES}")
+    take(data, start + wide + entries * entry_size, 8 if big else 4, "the next TIFF directory's offset")
     tags: _Directory = {}
     for index in range(entries):
         at = start + wide + index * entry_size
