@@ -10,6 +10,7 @@ from boxmill.images.structure import ImageHeader, corrupt, truncated
 __all__ = ["read_avif"]
 
 _MOST_BOXES = 10_000  # at one level
+_MOST_META = 1 << 22  # bytes; real descriptions have some hundreds, those of grids some thousands
 _FULL_BOX = 4  # bytes of version and flags
 # anticlockwise quarter turns (irot), then the mirror's axis (imir; None: no mirror; 0: top and bottom change places;
 # 1: left and right do) -> the EXIF orientation that does the same
@@ -47,6 +48,8 @@ def read_avif(data: bytes) -> ImageHeader:
         raise ImageError("unsupported", "AVIF without a still picture (an image sequence): convert it first")
     if meta[1] > len(data):
         raise truncated("AVIF ends inside its description")
+    if meta[1] - meta[0] > _MOST_META:
+        raise corrupt(f"AVIF describes itself in {meta[1] - meta[0]} bytes; expected at most {_MOST_META}")
     item, container = 0, (0, 0)
     for kind, start, end in _boxes(data, meta[0] + _FULL_BOX, meta[1]):
         if kind == b"pitm":

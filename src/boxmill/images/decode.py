@@ -126,9 +126,16 @@ def _from_raw(samples: npt.NDArray[np.uint8 | np.uint16], bits: int) -> UInt8:
     """(H, W), (H, W, 3) or (H, W, 4) samples, BGR with alpha last, to RGB: the upper 8 bits, without the alpha."""
     import cv2
 
-    eight = np.asarray(samples if samples.dtype == np.uint8 else samples >> (bits - 8), np.uint8)
-    code = cv2.COLOR_GRAY2RGB if eight.ndim == 2 else cv2.COLOR_BGRA2RGB if eight.shape[2] == 4 else cv2.COLOR_BGR2RGB
-    return np.asarray(cv2.cvtColor(eight, code), np.uint8)
+    if samples.dtype == np.uint8:
+        codes = {2: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}
+        return np.asarray(
+            cv2.cvtColor(samples, codes[samples.ndim if samples.ndim == 2 else samples.shape[2]]), np.uint8
+        )
+    rgb = np.empty((*samples.shape[:2], 3), np.uint8)
+    for channel in range(3):  # plane by plane: a shifted copy of all samples would cost as much memory again
+        plane = samples if samples.ndim == 2 else samples[..., 2 - channel]
+        np.right_shift(plane, bits - 8, out=rgb[..., channel], casting="unsafe")
+    return rgb
 
 
 def _upright(pixels: UInt8, orientation: int) -> UInt8:
