@@ -141,6 +141,7 @@ def fingerprint(settings: RunSettings, resolution: Resolution) -> dict[str, obje
         "runtime": engine.runtime,
         "precision": "fp32" if fake else effective_precision(engine.precision),
         "rect": resolution.rect,
+        "decode": "reduced" if engine.fast_decode else "full",
         **{f"input.{name}": value for name, value in _plain(asdict(resolution.spec.input)).items()},
         **{f"head.{name}": value for name, value in _plain(asdict(resolution.spec.head)).items()},
         "names": list(resolution.spec.names),

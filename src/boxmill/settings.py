@@ -56,6 +56,7 @@ class EngineSettings:
     runtime: Literal["openvino", "fake"] = "openvino"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     workers: int | None = None
+    fast_decode: bool = False  # JPEGs no larger than the network needs them; changes scores
     image_timeout: float = 60.0  # seconds; an image that takes longer loses its process
     memory_limit: float | None = None  # GiB that the worker process may hold
 

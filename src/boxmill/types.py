@@ -71,6 +71,12 @@ class Frame:
 
     key: str
     pixels: UInt8  # (H, W, 3) RGB, EXIF rotation applied
+    full: tuple[int, int] | None = None  # height, width of the image where `pixels` are a reduced decoding of it
+
+    @property
+    def source(self) -> tuple[int, int]:
+        """Height and width of the image: what boxes refer to."""
+        return self.full or (self.pixels.shape[0], self.pixels.shape[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +91,7 @@ class Geometry:
     pad: tuple[int, int]  # left, top: network pixels; negative where `center_crop` cuts that much off
     resized: tuple[int, int]  # height, width of the image inside the network's input: network pixels
     network: tuple[int, int]  # height, width: network pixels
-    source: tuple[int, int]  # height, width: source pixels
+    source: tuple[int, int]  # height, width: source pixels, however the image was decoded
 
 
 @dataclass(frozen=True, slots=True, eq=False)

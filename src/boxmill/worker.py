@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import monotonic, perf_counter
 from typing import Any
@@ -20,7 +21,7 @@ from boxmill.api import make_postprocessor, make_runtime, prove, resolve_model, 
 from boxmill.engine import Job, Progress, Run, TimeTable, WorkerLink, keep_freed_memory
 from boxmill.engine.pipeline import Decoder
 from boxmill.errors import ImageError
-from boxmill.images import configure_opencv, decode, geometry, read_header
+from boxmill.images import configure_opencv, decode, geometry, read_header, wanted_by
 from boxmill.settings import RunSettings
 from boxmill.sources import read_file
 from boxmill.store import Input, JournalWriter, JsonFiles, Manifest, load
@@ -89,12 +90,12 @@ class _Stopper:
                 self._run.stop()
 
 
-def main(arguments: Sequence[str], decoder: Decoder = decode) -> int:
+def main(arguments: Sequence[str], decoder: Decoder | None = None) -> int:
     """Works one order off; returns the exit code.
 
     Args:
         arguments: the descriptors of the orders and of the reports.
-        decoder: what turns bytes into a frame.
+        decoder: what turns bytes into a frame. None: what the settings ask for.
     """
     link = WorkerLink(int(arguments[0]), int(arguments[1]))
     order = Order.of(link.receive())
@@ -103,7 +104,7 @@ def main(arguments: Sequence[str], decoder: Decoder = decode) -> int:
     return link.conclude(lambda: _work(order, link, stopper, decoder))
 
 
-def _work(order: Order, link: WorkerLink, stopper: _Stopper, decoder: Decoder) -> TimeTable:
+def _work(order: Order, link: WorkerLink, stopper: _Stopper, decoder: Decoder | None) -> TimeTable:
     start = perf_counter()
     configure_opencv()
     keep_freed_memory()
@@ -134,7 +135,7 @@ def _work(order: Order, link: WorkerLink, stopper: _Stopper, decoder: Decoder) -
             store=WorkerStore(journal, files),
             rect=resolution.rect,
             workers=workers,
-            decode=decoder,
+            decode=decoder or _decoder(settings, spec.input, rect=resolution.rect),
             reporter=link,
             warm_up=network,
         )
@@ -146,6 +147,10 @@ def _work(order: Order, link: WorkerLink, stopper: _Stopper, decoder: Decoder) -
         return run.execute(_TimesReport(link, run).observe)
     finally:
         journal.close()
+
+
+def _decoder(settings: RunSettings, spec: InputSpec, *, rect: bool) -> Decoder:
+    return partial(decode, fast=wanted_by(spec, rect=rect)) if settings.engine.fast_decode else decode
 
 
 class _TimesReport:

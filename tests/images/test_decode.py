@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 import sys
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -132,7 +134,7 @@ def test_a_decoder_that_disagrees_with_the_header_is_not_believed(monkeypatch):
 
 def test_empty_and_foreign_files():
     assert refusal(b"").code == "empty"
-    assert refusal(b"GIF89a" + bytes(30)).code == "unsupported"
+    assert refusal(b"%PDF-1.7" + bytes(30)).code == "unsupported"
 
 
 def test_limits_are_checked_before_decoding():
@@ -144,6 +146,19 @@ def test_limits_are_checked_before_decoding():
     assert refusal(data, DecodeLimits(max_pixels=959)).code == "too_large"
     assert refusal(data, DecodeLimits(max_bytes=len(data) - 1)).code == "too_large"
     assert decode(data, "x", DecodeLimits(max_pixels=960, max_bytes=len(data))).pixels.shape == (24, 40, 3)
+
+
+def test_a_bomb_is_refused_from_its_header(monkeypatch):
+    packer = zlib.compressobj(9)
+    rows = b"".join(packer.compress(bytes(3751 * 1000)) for _ in range(30)) + packer.flush()  # 30000 of 1 bit a pixel
+    header = struct.pack(">IIBBBBB", 30_000, 30_000, 1, 0, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", rows), (b"IEND", b""))
+    bomb = b"\x89PNG\r\n\x1a\n" + b"".join(encoded.png_chunk(*chunk) for chunk in chunks)
+    assert 90_000 < len(bomb) < 130_000
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("the decoder was called"))
+    error = refusal(bomb)
+    assert error.code == "too_large"
+    assert "900000000 pixels" in str(error)
 
 
 def test_several_threads_decode_at_once():

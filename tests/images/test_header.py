@@ -8,14 +8,25 @@ import cv2
 import encoded
 import numpy as np
 import pytest
+import rasters
 from hypothesis import example, given
 from hypothesis import strategies as st
+from tiffs import tiff
 
 from boxmill.errors import ImageError
 from boxmill.images import read_header
 from boxmill.images.exif import exif_orientation
 
 SAMPLES = {name: encoded.encode(encoded.picture(), suffix) for name, suffix in encoded.FORMATS.items()}
+
+
+GIF = rasters.gif((7, 5), [(0, 0, np.zeros((5, 7), int), None)], np.zeros((8, 3)))
+TIFF = tiff(encoded.picture())
+AVIF = b"\0\0\0\x18ftypavif" + bytes(12)  # its first box
+
+
+def box(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content) + 8) + kind + content
 
 
 def refusal(data: bytes) -> ImageError:
@@ -133,17 +144,29 @@ def test_a_cut_file_is_incomplete_or_truncated(name):
     ("data", "code", "words"),
     [
         (b"", "empty", "no bytes"),
-        (b"GIF89a" + bytes(20), "unsupported", "GIF"),
-        (b"II*\0" + bytes(20), "unsupported", "TIFF"),
+        (b"GIF88a" + bytes(20), "unsupported", "GIF"),
         (b"\0\0\0\x18ftypheic" + bytes(9), "unsupported", "HEIC"),
-        (b"\0\0\0\x18ftypavif" + bytes(9), "unsupported", "AVIF"),
         (b"\0\0\0\x18ftypisom" + bytes(9), "unsupported", "video"),
         (b"%PDF-1.7", "unsupported", "PDF"),
         (b"\n<!DOCTYPE html><p>", "unsupported", "HTML"),
         (b"<?xml version='1.0'?><svg/>", "unsupported", "SVG"),
         (b"<?xml version='1.0'?><a/>", "unsupported", "XML"),
         ("没有图像".encode(), "unsupported", "text"),
-        (b"P6 1 1 255 abc", "unsupported", "PNM"),
+        (b"P3 1 1 255 1 2 3", "unsupported", "PNM"),
+        (GIF[:-1] + b"\x07", "corrupt", "block 0x07"),
+        (GIF[:13] + bytes(24) + b";", "corrupt", "before any image"),
+        (GIF[:37] + b"\x21\xfe" + b"\1\0" * (1 << 22), "corrupt", "blocks"),
+        (GIF[:10], "truncated", "screen"),
+        (b"II*\0\x08\0\0\0\0\0", "corrupt", "0 entries"),
+        (b"II*\0\xff\0\0\0", "truncated", "directory"),
+        (TIFF.replace(b"\x06\x01\3\0", b"\x07\x01\3\0"), "corrupt", "[262]"),
+        (TIFF.replace(b"\x11\x01\4\0", b"\x12\x01\4\0"), "corrupt", "strips"),
+        (AVIF[:4] + b"ftypavif" + bytes(12) + box(b"meta", bytes(4)), "corrupt", "how large"),
+        (AVIF[:4] + b"ftypavif" + bytes(12) + box(b"meta", bytes(5 << 20)), "corrupt", "expected at most"),
+        (AVIF[:4] + b"ftypavif" + bytes(12) + b"\0\0\0\7meta", "corrupt", "7 bytes"),
+        (AVIF[:24], "unsupported", "sequence"),
+        (b"P5 3", "truncated", "PNM header"),
+        (b"P5 " + b"9" * 20 + b" 1 255\n", "truncated", "PNM header"),
         (bytes(100), "unsupported", "zero bytes"),
         (b"\x07\x01\x02", "unsupported", "07 01 02"),
         (b"RIFF\x10\0\0\0WAVEfmt ", "unsupported", "RIFF"),

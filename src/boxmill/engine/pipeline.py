@@ -221,8 +221,7 @@ class Run:
         except StageFailed as failed:
             self._keep(Outcome(item.key, item.index, failed.failure(item.key), None, times), clock)
             return None
-        height, width = frame.pixels.shape[:2]
-        return _Loaded(item, frame, geometry((height, width), self._job.runtime.spec.input, rect=self._job.rect), times)
+        return _Loaded(item, frame, geometry(frame.source, self._job.runtime.spec.input, rect=self._job.rect), times)
 
     def _detect(self, group: Sequence[_Loaded], clock: Clock, buffer: BatchBuffer) -> None:
         """Takes images of one network shape from pixels to kept outcomes."""

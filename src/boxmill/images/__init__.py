@@ -7,11 +7,13 @@ from boxmill.images.crop import check_resize
 from boxmill.images.decode import DecodeLimits, configure_opencv, decode
 from boxmill.images.header import ImageHeader, read_header
 from boxmill.images.letterbox import geometry, preprocess, tensor_shape
+from boxmill.images.reduce import Wanted, wanted_by
 from boxmill.images.reference import reference_letterbox
 
 __all__ = [
     "DecodeLimits",
     "ImageHeader",
+    "Wanted",
     "check_resize",
     "configure_opencv",
     "decode",
@@ -21,4 +23,5 @@ __all__ = [
     "reference_antialias",
     "reference_letterbox",
     "tensor_shape",
+    "wanted_by",
 ]

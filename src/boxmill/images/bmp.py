@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from boxmill.errors import ImageError
 from boxmill.images.structure import ImageHeader, corrupt, take
 
 __all__ = ["read_bmp"]
@@ -9,7 +10,15 @@ __all__ = ["read_bmp"]
 _FILE_HEADER = 14
 _CORE_HEADER = 12  # OS/2 1.x: 16-bit sides
 _SMALLEST, _READ = 16, 20  # OS/2 2.x may be cut short after the depth; what is read of longer ones
-_RAW = (0, 3, 6)  # BI_RGB, BI_BITFIELDS, BI_ALPHABITFIELDS: rows of known length; the others are compressed
+_MASKED = (3, 6)  # BI_BITFIELDS, BI_ALPHABITFIELDS
+_RAW = (0, *_MASKED)  # with BI_RGB: rows of known length
+_COMPRESSED = (1, 2)  # BI_RLE8, BI_RLE4; others hold a JPEG or PNG, or are printers' and fax machines'
+_DEPTHS = (1, 4, 8, 16, 24, 32)
+_MASKS_AT, _MASKS_SIZE = 54, 12  # of red, green and blue, behind the first 40 bytes of whatever bitmap header
+_MASKS = {  # bits -> those that OpenCV heeds
+    16: ((0x7C00, 0x03E0, 0x001F), (0xF800, 0x07E0, 0x001F)),
+    32: ((0xFF0000, 0x00FF00, 0x0000FF),),
+}
 
 
 def read_bmp(data: bytes) -> ImageHeader:
@@ -18,7 +27,7 @@ def read_bmp(data: bytes) -> ImageHeader:
     Complete means that uncompressed rows all lie inside the file.
 
     Raises:
-        ImageError: `truncated` (ends inside its headers), `corrupt`.
+        ImageError: `truncated` (ends inside its headers), `unsupported` (colours in unusual places), `corrupt`.
     """
     size = _little(take(data, _FILE_HEADER, 4, "the BMP header size"))
     if size != _CORE_HEADER and size < _SMALLEST:
@@ -31,6 +40,7 @@ def read_bmp(data: bytes) -> ImageHeader:
     else:
         width, height = _little(fields[4:8], signed=True), abs(_little(fields[8:12], signed=True))
         bits, compression = _little(fields[14:16]), _little(fields[16:20])
+    _check_kind(data, bits, compression)
     pixels = _little(data[10:14])  # where the rows start
     row_bytes = (width * bits + 31) // 32 * 4
     stored = row_bytes * height if compression in _RAW else 1
@@ -39,3 +49,16 @@ def read_bmp(data: bytes) -> ImageHeader:
 
 def _little(field: bytes, *, signed: bool = False) -> int:
     return int.from_bytes(field, "little", signed=signed)
+
+
+def _check_kind(data: bytes, bits: int, compression: int) -> None:
+    problem = ""
+    if bits not in _DEPTHS or compression not in (*_RAW, *_COMPRESSED):
+        problem = f"{bits} bits a pixel and compression {compression}"
+    elif compression in _MASKED and bits in _MASKS:
+        fields = take(data, _MASKS_AT, _MASKS_SIZE, "the BMP colour masks")
+        masks = tuple(_little(fields[at : at + 4]) for at in (0, 4, 8))
+        if masks not in _MASKS[bits]:
+            problem = f"{bits} bits a pixel and the colour masks {' '.join(f'{mask:#x}' for mask in masks)}"
+    if problem:
+        raise ImageError("unsupported", f"BMP with {problem}: convert it first")

@@ -1,18 +1,21 @@
 """Encoded bytes to pixels: one policy for every format.
 
 8-bit RGB, upright. Grey becomes three equal channels; alpha is dropped, not blended; 16-bit samples keep their upper
-byte; CMYK is converted as OpenCV does; colour profiles are ignored; of an animation, the first frame. The EXIF
-orientation is applied here, for every format that can carry one.
+byte; CMYK is converted as OpenCV does; colour profiles are ignored; of several pages or frames, the first. The
+orientation is applied for every format that can carry one. docs/formats.md has it all, format by format.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from boxmill.errors import ImageError
 from boxmill.images.header import ImageHeader, read_header
+from boxmill.images.reduce import Wanted, reduction
 from boxmill.images.structure import truncated
 from boxmill.types import Frame, UInt8
 
@@ -29,16 +32,19 @@ class DecodeLimits:
     max_bytes: int = 512 * 1024 * 1024  # of the file: 100 megapixels of uncompressed RGBA are 400 MB
 
 
-def decode(data: bytes, key: str, limits: DecodeLimits | None = None) -> Frame:
-    """Decodes one JPEG, PNG, WebP or BMP file. Releases the GIL while it decodes; safe from several threads.
+def decode(data: bytes, key: str, limits: DecodeLimits | None = None, fast: Wanted | None = None) -> Frame:
+    """Decodes one image file. Releases the GIL while it decodes; safe from several threads.
 
     Args:
         data: the whole file.
         key: what the frame is called.
         limits: defaults to `DecodeLimits()`.
+        fast: gives the size that will do for an upright image (`wanted_by` makes one from a network's input). A JPEG is
+            then decoded at 1/2, 1/4 or 1/8 of its size as long as neither side falls below that, which is faster and
+            changes the pixels. Other formats are decoded whole.
 
     Returns:
-        Frame with pixels (H, W, 3) uint8 RGB, C-contiguous, turned upright.
+        Frame with pixels (H, W, 3) uint8 RGB, C-contiguous, turned upright; `Frame.source` is the image's own size.
 
     Raises:
         ImageError: `empty`, `unsupported`, `too_large`, `truncated` (the file ends before the image does), `corrupt`.
@@ -52,7 +58,11 @@ def decode(data: bytes, key: str, limits: DecodeLimits | None = None) -> Frame:
     _check_size(header, limits)
     if not header.complete:
         raise truncated(f"the {header.format} file ends before its {header.width}x{header.height} pixels do")
-    return Frame(key, _upright(_pixels(data, header), header.orientation))
+    turned = header.orientation >= 5
+    source = (header.width, header.height) if turned else (header.height, header.width)
+    shrink = 1 if fast is None or header.format != "JPEG" else reduction(source, fast(source))
+    pixels = _upright(_pixels(data, header, shrink), header.orientation)
+    return Frame(key, pixels, None if shrink == 1 else source)
 
 
 def configure_opencv() -> None:
@@ -78,23 +88,54 @@ def _check_size(header: ImageHeader, limits: DecodeLimits) -> None:
         )
 
 
-def _pixels(data: bytes, header: ImageHeader) -> UInt8:
+def _pixels(data: bytes, header: ImageHeader, shrink: int) -> UInt8:
+    if header.edit is not None:
+        place, put = header.edit
+        data = data[:place] + put + data[place + len(put) :]
+    pixels = _decoded(data, header, shrink)
+    height, width = (-(-side // shrink) for side in (header.height, header.width))
+    if pixels.shape[:2] != (height, width):
+        shape = "x".join(map(str, pixels.shape[1::-1]))
+        message = f"{header.format} header says {width}x{height} pixels, but it decodes to {shape}"
+        raise ImageError("corrupt", message)
+    if header.raw_bits is not None:
+        return _from_raw(pixels, header.raw_bits)
+    return np.asarray(pixels, np.uint8)
+
+
+def _decoded(data: bytes, header: ImageHeader, shrink: int) -> Any:
+    """What OpenCV makes of it: (H, W, 3) uint8 RGB, or for raw samples whatever the file holds, in BGR order."""
     import cv2
 
-    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    # The flags named after grey hold the reduction alone; those named after colour ask for BGR, against COLOR_RGB.
+    grey = cv2.IMREAD_REDUCED_GRAYSCALE_2, cv2.IMREAD_REDUCED_GRAYSCALE_4, cv2.IMREAD_REDUCED_GRAYSCALE_8
+    reduced = dict(zip((1, 2, 4, 8), (0, *grey), strict=True))
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | reduced[shrink]
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED if header.raw_bits else flags)
     except cv2.error as error:
         if error.code == cv2.Error.StsNoMem:
             raise MemoryError(f"no memory for {header.width}x{header.height} pixels") from error
         raise ImageError("corrupt", f"the {header.format} decoder refused the data: {error.err}") from error
     if pixels is None:
         raise ImageError("corrupt", f"the {header.format} decoder refused the data; the file is damaged")
-    if pixels.shape != (header.height, header.width, 3):
-        shape = "x".join(map(str, pixels.shape[1::-1]))
-        message = f"{header.format} header says {header.width}x{header.height} pixels, but it decodes to {shape}"
-        raise ImageError("corrupt", message)
-    return np.asarray(pixels, np.uint8)
+    return pixels
+
+
+def _from_raw(samples: npt.NDArray[np.uint8 | np.uint16], bits: int) -> UInt8:
+    """(H, W), (H, W, 3) or (H, W, 4) samples, BGR with alpha last, to RGB: the upper 8 bits, without the alpha."""
+    import cv2
+
+    if samples.dtype == np.uint8:
+        codes = {2: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}
+        return np.asarray(
+            cv2.cvtColor(samples, codes[samples.ndim if samples.ndim == 2 else samples.shape[2]]), np.uint8
+        )
+    rgb = np.empty((*samples.shape[:2], 3), np.uint8)
+    for channel in range(3):  # plane by plane: a shifted copy of all samples would cost as much memory again
+        plane = samples if samples.ndim == 2 else samples[..., 2 - channel]
+        np.right_shift(plane, bits - 8, out=rgb[..., channel], casting="unsafe")
+    return rgb
 
 
 def _upright(pixels: UInt8, orientation: int) -> UInt8:

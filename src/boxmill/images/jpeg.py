@@ -23,7 +23,7 @@ def read_jpeg(data: bytes) -> ImageHeader:
     0xFF, so that those two bytes cannot be pixels; bytes after them (a phone's video, another image) do not matter.
 
     Raises:
-        ImageError: `truncated` (ends before the first scan), `unsupported` (lossless or hierarchical), `corrupt`.
+        ImageError: `truncated` (ends before the first scan), `unsupported` (lossless, hierarchical, 12-bit), `corrupt`.
     """
     size: tuple[int, int] | None = None  # width, height
     orientation = 1
@@ -59,6 +59,8 @@ def _frame_size(marker: int, frame: bytes) -> tuple[int, int]:
     if marker not in _DECODABLE:
         message = f"JPEG of type SOF{marker - 0xC0} (lossless or hierarchical); expected baseline or progressive"
         raise ImageError("unsupported", f"{message}: convert it first")
+    if frame[0] != 8:
+        raise ImageError("unsupported", f"JPEG with samples of {frame[0]} bits; expected 8: convert it first")
     return int.from_bytes(frame[3:5], "big"), int.from_bytes(frame[1:3], "big")
 
 

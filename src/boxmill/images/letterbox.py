@@ -77,7 +77,7 @@ def preprocess(frame: Frame, geometry: Geometry, spec: InputSpec, out: Float32 |
     value = (pixel * scale - mean) / std in float32; the border is `spec.pad`, normalised likewise.
 
     Args:
-        frame: pixels (H, W, 3) uint8; rows may lie apart, other strides are copied first.
+        frame: pixels (H, W, 3) uint8, whole or reduced; rows may lie apart, other strides are copied first.
         geometry: of this image, from `geometry`.
         spec: the same that `geometry` was made with.
         out: where to write, float32, C-contiguous, of `tensor_shape`: one slot of a batch. Reusing it also saves the
@@ -90,7 +90,7 @@ def preprocess(frame: Frame, geometry: Geometry, spec: InputSpec, out: Float32 |
         ValueError: the frame is not the geometry's source, or `out` does not fit.
     """
     pixels = frame.pixels
-    if pixels.shape != (*geometry.source, 3) or pixels.dtype != np.uint8:
+    if pixels.dtype != np.uint8 or pixels.shape[2:] != (3,) or frame.source != geometry.source:
         expected = (*geometry.source, 3)
         raise ValueError(f"{frame.key}: expected uint8 pixels of {expected}, got {pixels.dtype} of {pixels.shape}")
     shape = tensor_shape(geometry.network, spec)

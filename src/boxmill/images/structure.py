@@ -9,7 +9,7 @@ from boxmill.errors import ImageError
 
 __all__ = ["Format", "ImageHeader", "corrupt", "take", "truncated"]
 
-Format = Literal["JPEG", "PNG", "WebP", "BMP"]
+Format = Literal["JPEG", "PNG", "WebP", "BMP", "TIFF", "GIF", "AVIF", "PNM"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +17,12 @@ class ImageHeader:
     """What an encoded image says of itself."""
 
     format: Format
-    width: int  # as stored, before the orientation is applied
+    width: int  # as OpenCV gives the pixels, before the orientation is applied
     height: int
-    orientation: int = 1  # EXIF 1-8: how to turn the stored pixels for display
+    orientation: int = 1  # EXIF 1-8: how to turn those pixels for display
     complete: bool = True  # False: the file ends before its structure does
+    raw_bits: int | None = None  # take the samples as stored, of so many bits: OpenCV would blend or round them
+    edit: tuple[int, bytes] | None = None  # place and bytes to put there, so that the decoder keeps to the policy
 
 
 def take(data: bytes, start: int, size: int, what: str) -> bytes:

@@ -18,9 +18,9 @@ from boxmill.types import EncodedItem
 
 __all__ = ["IMAGE_SUFFIXES", "Listing", "Place", "list_source", "locate", "read_file"]
 
-# Taken from a folder. The formats after .bmp cannot be decoded yet: they end as failed, so that nobody misses them.
+# Taken from a folder. HEIC and JPEG 2000 are not decoded: they end as failed, so that nobody misses them.
 IMAGE_SUFFIXES = frozenset(
-    b".jpg .jpeg .jpe .jfif .png .webp .bmp .dib .tif .tiff .gif .heic .heif .avif .jp2 .ppm .pgm".split()
+    b".jpg .jpeg .jpe .jfif .png .webp .bmp .dib .tif .tiff .gif .avif .ppm .pgm .pbm .pnm .heic .heif .jp2".split()
 )
 _LIST_SUFFIXES = (b".txt", b".lst")
 
