@@ -74,15 +74,13 @@ def unsafe_because(name: bytes) -> str | None:
     """Why a member's name, as in the archive, may not be trusted; None where it may."""
     if b"\0" in name:
         return "its name has a NUL byte in it"
-    parts = re.split(rb"[/\\]", name)
-    if b".." in parts:
+    if b".." in name and b".." in re.split(rb"[/\\]", name):
         return "its name leads out of the archive ('..')"
     if name.startswith((b"/", b"\\")) or _DRIVE.match(name):
         return "its name is an absolute path"
-    if len(name) > _MOST_BYTES or len(parts) > _MOST_LEVELS:
-        return (
-            f"its name has {len(name)} bytes in {len(parts)} levels; at most {_MOST_BYTES} in {_MOST_LEVELS} are taken"
-        )
+    levels = name.count(b"/") + name.count(b"\\") + 1
+    if len(name) > _MOST_BYTES or levels > _MOST_LEVELS:
+        return f"its name has {len(name)} bytes in {levels} levels; {_MOST_BYTES} in {_MOST_LEVELS} are the most"
     return None
 
 

@@ -5,6 +5,7 @@ The standard library's reader takes whatever a header declares into memory, so t
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ BLOCK = 512
 DAMAGED, NO_END = b"damaged", b"no end"  # kinds of entries that are none
 _MOST_EXTENSION = 1 << 20  # bytes of a long name or of pax records
 _MOST_SIZE = 1 << 62
+_OCTAL = re.compile(rb"[0-7]*")
 _REGULAR = (b"0", b"\0", b"7")
 # no data follow these, whatever their size says
 _EMPTY = (b"1", b"2", b"3", b"4", b"5", b"6")
@@ -139,7 +141,7 @@ def _number(digits: bytes) -> int | None:
         value = int.from_bytes(bytes([digits[0] & 0x7F]) + digits[1:], "big")
     else:
         text = digits.split(b"\0", 1)[0].strip()
-        if not all(digit in b"01234567" for digit in text):
+        if not _OCTAL.fullmatch(text):
             return None
         value = int(text or b"0", 8)
     return value if value <= _MOST_SIZE else None

@@ -154,7 +154,7 @@ def _entry(path: str, buffer: bytes, at: int, directory: _Directory) -> tuple[Zi
     size = next(longs, size) if size == _LONG else size
     packed = next(longs, packed) if packed == _LONG else packed
     offset = (next(longs, offset) if offset == _LONG else offset) + directory.shift
-    end = offset + _LOCAL.size + name_length + packed
+    end = offset + _LOCAL.size + packed  # the name in the local header may be another, even none
     mode = attributes >> 16 if system in _UNIX else 0
     unicode_path = _unicode_path(name, extra.get(0x7075, b""))
     return ZipEntry(name, unicode_path, flags, method, crc, packed, size, offset, end, system, mode), length
