@@ -32,7 +32,7 @@ _MOST_ENTRIES = 10_000_000
 _BACKSLASH_SYSTEMS = (0, 6, 10, 14)  # MS-DOS, OS/2, NTFS, VFAT; APPNOTE 4.4.2
 _METHOD_NAMES = {9: "Deflate64", 93: "Zstandard", 95: "XZ", 98: "PPMd"}
 # A photo may be very compressible, and a large file may be no photo; what is both is a bomb. See `_Guarded`.
-_SUSPECT_SIZE, _SUSPECT_RATIO, _LOOKED_AT = 512 << 20, 200, 64 << 20
+_SUSPECT_SIZE, _SUSPECT_RATIO, _LOOKED_AT = 512 << 20, 200, 16 << 20
 
 
 @dataclass(slots=True)
@@ -218,7 +218,7 @@ class FileStream:
 class _Guarded:
     """A compressed file as a stream that ends where a bomb begins.
 
-    Members can only be passed over by inflating them. One that says it has more than 512 MiB, and of which 64 MiB come
+    Members can only be passed over by inflating them. One that says it has more than 512 MiB, and of which 16 MiB come
     from less than a 200th of that, would only keep the machine busy.
     """
 

@@ -15,7 +15,7 @@ from boxmill.errors import ImageError
 __all__ = ["CHUNK", "COMPRESSIONS", "Damage", "Inflated", "expand"]
 
 CHUNK = 1 << 20  # most bytes made at once
-_FED = 1 << 18  # compressed bytes read at once
+_FED = 1 << 16  # compressed bytes read at once
 # xz -9 takes 65 MiB to read; a header may ask for 4 GiB
 _MOST_LZMA = 256 << 20
 _LZMA_MEMBER_HEADER = 9  # bytes before the data of a zip member: version (2), length (2), properties (5)

@@ -118,7 +118,7 @@ def _entries(path: str, descriptor: int, directory: _Directory) -> Iterator[ZipE
         used = 0
         # as many as are surely whole, so that the buffer is cut once and not for each of them
         while len(buffer) - used >= _CENTRAL.size + 3 * 0xFFFF or (at + len(buffer) >= stop and len(buffer) > used):
-            entry, length = _entry(path, buffer, used, directory)
+            entry, length = _entry(path, buffer, used, at, directory.shift)
             used += length
             if entry is not None:
                 yield entry
@@ -133,19 +133,19 @@ def _damaged(path: str, at: int) -> SourceError:
     return SourceError(f"{path!r}: its central directory is damaged at byte {at}; transfer it again, or try zip -FF")
 
 
-def _entry(path: str, buffer: bytes, at: int, directory: _Directory) -> tuple[ZipEntry | None, int]:
-    """The entry that begins at `at`, and its length; None is a digital signature."""
+def _entry(path: str, buffer: bytes, at: int, start: int, shift: int) -> tuple[ZipEntry | None, int]:
+    """The entry that begins at `at` of a buffer, itself at `start` of the file, and its length; None: a signature."""
     if buffer[at : at + 4] == b"PK\5\5" and at + 6 <= len(buffer):
         return None, 6 + int.from_bytes(buffer[at + 4 : at + 6], "little")
     if buffer[at : at + 4] != b"PK\1\2" or at + _CENTRAL.size > len(buffer):
-        raise _damaged(path, directory.start + at)
+        raise _damaged(path, start + at)
     fields = _CENTRAL.unpack_from(buffer, at)
     system, flags, method, crc, packed, size = fields[2], fields[4], fields[5], *fields[8:11]
     name_length, extra_length, comment_length, attributes, offset = *fields[11:14], fields[16], fields[17]
     name_at = at + _CENTRAL.size
     length = _CENTRAL.size + name_length + extra_length + comment_length
     if at + length > len(buffer):
-        raise _damaged(path, directory.start + at)
+        raise _damaged(path, start + at)
     name = buffer[name_at : name_at + name_length]
     extra = _extras(buffer[name_at + name_length : name_at + name_length + extra_length])
     longs = iter(
@@ -153,7 +153,7 @@ def _entry(path: str, buffer: bytes, at: int, directory: _Directory) -> tuple[Zi
     )
     size = next(longs, size) if size == _LONG else size
     packed = next(longs, packed) if packed == _LONG else packed
-    offset = (next(longs, offset) if offset == _LONG else offset) + directory.shift
+    offset = (next(longs, offset) if offset == _LONG else offset) + shift
     end = offset + _LOCAL.size + packed  # the name in the local header may be another, even none
     mode = attributes >> 16 if system in _UNIX else 0
     unicode_path = _unicode_path(name, extra.get(0x7075, b""))
