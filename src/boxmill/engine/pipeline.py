@@ -214,6 +214,9 @@ class Run:
     def _load(self, item: EncodedItem, clock: Clock) -> _Loaded | None:
         """Reads and decodes one input; keeps its failure and returns None where that is impossible."""
         times: dict[str, float] = {}
+        if item.fetch is not None:
+            with clock.stage("read"):
+                item.fetch()
         self._job.reporter.start(item.index)
         try:
             data = _timed(clock, "read", times, item.read)
