@@ -20,6 +20,7 @@ from boxmill.store import JsonStyle, file_sha256
 from boxmill.types import ModelSpec
 
 __all__ = [
+    "check_output",
     "fingerprint",
     "json_style",
     "make_postprocessor",
@@ -104,6 +105,13 @@ def shown_conf(settings: RunSettings) -> float | None:
 def json_style(output: OutputSettings) -> JsonStyle:
     """How per-image JSON is named and written."""
     return JsonStyle(stems=output.json_names == "stem", int_boxes=output.int_boxes)
+
+
+def check_output(output: OutputSettings, spec: ModelSpec) -> None:
+    """That the files asked for can hold what the model says. Raises UsageError."""
+    asked = [flag for flag, given in (("--save-txt", output.save_txt), ("--save-crop", output.save_crop)) if given]
+    if asked and spec.task == "tag":
+        raise UsageError(f"{' and '.join(asked)}: a tagger finds no boxes; leave it out")
 
 
 def output_fields(output: OutputSettings) -> dict[str, object]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from boxmill.api import (
+    check_output,
     fingerprint,
     json_style,
     make_postprocessor,
@@ -72,6 +73,7 @@ class Mill:
         self.settings = settings
         self.resolution: Resolution = resolve_model(settings.model, fake=settings.engine.runtime == "fake")
         make_postprocessor(settings, self.resolution.spec)  # wrong class names are noticed here, not in a worker
+        check_output(settings.output, self.resolution.spec)
         fields = {**fingerprint(settings, self.resolution), **output_fields(settings.output)}
         self._style = json_style(settings.output)
         self.shown = {
