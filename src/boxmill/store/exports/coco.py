@@ -1,7 +1,7 @@
 """COCO: `instances.json` with images, categories and annotations, and `results.json`, the list that evaluation takes.
 
 `COCO("instances.json")` loads the run as if it were ground truth; `COCO(truth).loadRes("results.json")` compares it
-with one. An image's id is its place in the run's listing, from 1; a category's is its class id + 1, or as --coco-ids says.
+with one. An image's id is its place in the listing, from 1; a category's is its class id + 1, or as --coco-ids says.
 https://cocodataset.org/#format-results
 """
 

@@ -17,6 +17,7 @@ from boxmill.store.durable import output_error, sync_directory, sync_file, write
 __all__ = ["MARKER", "ExportFolder", "JsonList", "Stream"]
 
 MARKER = "export.json"  # says that a folder is an export, and of what
+_SYNCED_ALONE = 64  # files; more of them reach the disk together, or a million would take hours
 _CHUNK = 1 << 20  # bytes written at once
 
 
@@ -62,6 +63,8 @@ class ExportFolder:
             raise output_error(os.path.join(self.path, relative), error) from error
         try:
             write_all(descriptor, data)
+            if self.files < _SYNCED_ALONE:
+                sync_file(descriptor)
         except OSError as error:
             raise output_error(os.path.join(self.path, relative), error) from error
         finally:
@@ -95,7 +98,8 @@ class ExportFolder:
             shutil.rmtree(self._partial, ignore_errors=True)
             return
         try:
-            os.sync()  # once for all files: a million of them one by one would take hours
+            if self.files > _SYNCED_ALONE:
+                os.sync()
             if os.path.lexists(self.path):
                 os.rename(self.path, self._old)
             os.rename(self._partial, self.path)

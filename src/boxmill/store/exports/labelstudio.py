@@ -15,6 +15,7 @@ from boxmill.store.documents import failure_document
 from boxmill.store.exports.folder import ExportFolder, JsonList
 from boxmill.store.exports.numbers import exact, xywh
 from boxmill.store.exports.source import RunResults
+from boxmill.store.exports.xml_text import legal
 from boxmill.types import Detections, Failure, Outcome, Tags
 
 __all__ = ["write_labelstudio"]
@@ -56,7 +57,7 @@ def _rectangles(found: Detections, outcome: Outcome, names: tuple[str, ...]) -> 
             "value": {
                 **dict(zip(("x", "y", "width", "height"), box, strict=True)),
                 "rotation": 0,
-                "rectanglelabels": [names[class_id]],
+                "rectanglelabels": [legal(names[class_id])],
             },
         }
         for number, (class_id, box, score) in enumerate(rows)
@@ -67,7 +68,7 @@ def _choices(tags: Tags, names: tuple[str, ...]) -> list[dict[str, Any]]:
     """One region with every tag: Label Studio takes the choices of an image together."""
     if not len(tags):
         return []
-    value = {"choices": [names[class_id] for class_id in tags.classes.tolist()]}
+    value = {"choices": [legal(names[class_id]) for class_id in tags.classes.tolist()]}
     best = exact(tags.scores)[0]
     return [{"id": "tags", "from_name": "label", "to_name": "image", "type": "choices", "score": best, "value": value}]
 
@@ -75,7 +76,7 @@ def _choices(tags: Tags, names: tuple[str, ...]) -> list[dict[str, Any]]:
 def _config(run: RunResults) -> bytes:
     tags = run.header.task == "tag"
     kind, item = ('Choices name="label" toName="image" choice="multiple"', "Choice") if tags else (_RECTANGLES, "Label")
-    labels = "".join(f"    <{item} value={quoteattr(name)}/>\n" for name in run.names)
+    labels = "".join(f"    <{item} value={quoteattr(legal(name))}/>\n" for name in run.names)
     closing = kind.split(" ", 1)[0]
     text = f'<View>\n  <Image name="image" value="$image"/>\n  <{kind}>\n{labels}  </{closing}>\n</View>\n'
     return text.encode()

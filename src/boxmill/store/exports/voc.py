@@ -6,7 +6,6 @@ xmin 1, xmax 10. http://host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc/devkit_d
 
 from __future__ import annotations
 
-import re
 from xml.sax.saxutils import escape
 
 import numpy as np
@@ -14,12 +13,10 @@ import numpy as np
 from boxmill.store.exports.folder import ExportFolder
 from boxmill.store.exports.per_image import create_for
 from boxmill.store.exports.source import RunResults
+from boxmill.store.exports.xml_text import legal
 from boxmill.types import Detections, Outcome
 
 __all__ = ["write_voc"]
-
-# what XML 1.0 cannot hold, not even escaped: https://www.w3.org/TR/xml/#charsets
-_ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def write_voc(run: RunResults, folder: ExportFolder) -> list[str]:
@@ -63,4 +60,4 @@ def _annotation(found: Detections, outcome: Outcome, size: tuple[int, int], name
 
 
 def _text(text: str) -> str:
-    return escape(_ILLEGAL.sub("\ufffd", text), {"\r": "&#13;"})
+    return escape(legal(text), {"\r": "&#13;"})
