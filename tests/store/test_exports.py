@@ -268,7 +268,7 @@ def test_what_no_export_wrote_stays(run: Path, tmp_path: Path) -> None:
     mine.mkdir()
     export(run, "csv", mine)  # empty: fine
     (mine / "notes.txt").write_text("important")
-    with pytest.raises(UsageError, match="1 more files than the export in it wrote"):
+    with pytest.raises(UsageError, match=r"1 more files than the export in it wrote, such as 'notes.txt'"):
         export(run, "csv", mine)
     assert (mine / "notes.txt").read_text() == "important"
     foreign = tmp_path / "photos"

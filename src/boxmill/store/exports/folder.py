@@ -140,13 +140,23 @@ def _check_replaceable(path: str) -> None:
     present = sum(len(files) + _links(parent, folders) for parent, folders, files in os.walk(path)) - 1
     if present > marker.files:
         raise UsageError(
-            f"--out: {path!r} holds {present - marker.files} more files than the export in it wrote; "
+            f"--out: {path!r} holds {present - marker.files} more files than the export in it wrote{_newer(path)}; "
             "take yours out, or give another folder"
         )
 
 
 def _links(parent: str, folders: list[str]) -> int:
     return sum(os.path.islink(os.path.join(parent, folder)) for folder in folders)
+
+
+def _newer(path: str) -> str:
+    """An example of what came later than the marker, which is written last."""
+    written = os.lstat(os.path.join(path, MARKER)).st_mtime_ns
+    for parent, _, files in os.walk(path):
+        for name in files:
+            if os.lstat(os.path.join(parent, name)).st_mtime_ns > written:
+                return f", such as {os.path.relpath(os.path.join(parent, name), path)!r}"
+    return ""
 
 
 class Stream:
