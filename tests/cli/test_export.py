@@ -149,7 +149,9 @@ def test_an_unfinished_run_is_exported_as_far_as_it_is(
     assert len(results(run).splitlines()) == 4
 
 
-def test_text_crops_and_whole_pixels_are_written_during_the_run(photos: Path, fake: list[str]) -> None:
+def test_text_crops_and_whole_pixels_are_written_during_the_run(
+    photos: Path, fake: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
     run = start(photos, fake, "--save-txt", "--save-conf", "--save-crop", "--int-boxes", "--json-names", "stem")
     assert sorted(documents(run)) == [f"{number:03}.json" for number in range(6)]
     crops = sorted(path.relative_to(run / "crops").as_posix() for path in (run / "crops").rglob("*.jpg"))
@@ -163,11 +165,12 @@ def test_text_crops_and_whole_pixels_are_written_during_the_run(photos: Path, fa
     assert run_command(["export", str(run), "-f", "yolo", "--save-conf", "--quiet"]) == 0
     for path in (run / "exports/yolo/labels").iterdir():
         assert (run / "labels" / path.name).read_bytes() == path.read_bytes()
-    assert verify_command(run) == 0
-
-
-def verify_command(run: Path) -> int:
-    return run_command(["doctor", str(run), "--verify"])
+    capfd.readouterr()
+    assert run_command(["doctor", str(run), "--verify"]) == 0
+    assert "nothing is wrong" in capfd.readouterr().out
+    (run / "json/003.json").unlink()
+    assert run_command(["doctor", str(run), "--verify"]) == 0
+    assert "note: json/003.json: missing" in capfd.readouterr().out
 
 
 def test_crops_show_what_is_shown_and_not_what_is_kept(photos: Path, fake: list[str]) -> None:

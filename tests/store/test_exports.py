@@ -292,6 +292,21 @@ def test_an_export_that_fails_leaves_the_earlier_one(run: Path) -> None:
     assert [one.name for one in (run / "exports").iterdir()] == ["coco"]
 
 
+def test_what_a_killed_export_left_is_cleared(run: Path) -> None:
+    for name in (".csv.boxmill-partial", ".csv.boxmill-old"):
+        (run / "exports" / name / "deep").mkdir(parents=True)
+        (run / "exports" / name / "deep/file").write_text("half")
+    export(run, "csv")
+    assert [path.name for path in (run / "exports").iterdir()] == ["csv"]
+
+
+def test_more_files_than_are_synchronised_alone_are_replaced_too(tmp_path: Path) -> None:
+    run = write_run(tmp_path, [detected(f"{i:03}.png", i, 2) for i in range(folder._SYNCED_ALONE + 3)])
+    for _ in range(2):
+        path = Path(export(run, "voc").path)
+        assert len(list((path / "Annotations").iterdir())) == folder._SYNCED_ALONE + 3
+
+
 def test_a_run_that_is_not_finished_says_so(tmp_path: Path) -> None:
     written = export(write_run(tmp_path, outcomes(), total=9), "jsonl")
     assert (written.done, written.failed, written.left) == (4, 1, 4)

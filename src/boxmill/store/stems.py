@@ -39,7 +39,7 @@ def check_stems(keys: Iterable[str], suffix: str, flag: str) -> None:
         if other is not key:
             raise UsageError(
                 f"{flag}: {other!r} and {key!r} would both be written to {stem(key) + suffix!r}; "
-                "rename one of them, or leave the flag out: results are then named after the whole file name"
+                "rename one of them, or leave the flag out"
             )
         parent = key.rpartition("/")[0].casefold()
         while parent and parent not in folders:
