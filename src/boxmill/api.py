@@ -15,11 +15,23 @@ from boxmill.models import Card, OnnxSummary, Resolution, TensorInfo, find_card,
 from boxmill.post import Postprocessor
 from boxmill.runtimes import Runtime
 from boxmill.runtimes.openvino import effective_precision
-from boxmill.settings import ModelSettings, RunSettings, available_cpus
-from boxmill.store import file_sha256
+from boxmill.settings import ModelSettings, OutputSettings, RunSettings, available_cpus
+from boxmill.store import JsonStyle, file_sha256
 from boxmill.types import ModelSpec
 
-__all__ = ["fingerprint", "make_postprocessor", "make_runtime", "prove", "resolve_model", "versions", "worker_count"]
+__all__ = [
+    "check_output",
+    "fingerprint",
+    "json_style",
+    "make_postprocessor",
+    "make_runtime",
+    "output_fields",
+    "prove",
+    "resolve_model",
+    "shown_conf",
+    "versions",
+    "worker_count",
+]
 
 _FORMAT = 1  # of the run directory
 
@@ -75,7 +87,7 @@ def make_postprocessor(settings: RunSettings, spec: ModelSpec) -> Postprocessor:
     classes = labels.parse_classes(post.classes, spec.names) if post.classes else None
     return Postprocessor(
         spec.head,
-        conf=post.conf,
+        conf=post.conf if post.keep_conf is None else post.keep_conf,
         iou=post.iou,
         max_det=post.max_det,
         max_nms=post.max_nms,
@@ -83,6 +95,29 @@ def make_postprocessor(settings: RunSettings, spec: ModelSpec) -> Postprocessor:
         agnostic=post.agnostic_nms,
         multi_label=post.multi_label,
     )
+
+
+def shown_conf(settings: RunSettings) -> float | None:
+    """The score above which objects are shown, where the journal keeps more; None: all that is kept is shown."""
+    return None if settings.post.keep_conf in (None, settings.post.conf) else settings.post.conf
+
+
+def json_style(output: OutputSettings) -> JsonStyle:
+    """How per-image JSON is named and written."""
+    return JsonStyle(stems=output.json_names == "stem", int_boxes=output.int_boxes)
+
+
+def check_output(output: OutputSettings, spec: ModelSpec) -> None:
+    """That the files asked for can hold what the model says. Raises UsageError."""
+    asked = [flag for flag, given in (("--save-txt", output.save_txt), ("--save-crop", output.save_crop)) if given]
+    if asked and spec.task == "tag":
+        raise UsageError(f"{' and '.join(asked)}: a tagger finds no boxes; leave it out")
+
+
+def output_fields(output: OutputSettings) -> dict[str, object]:
+    """What of a run's files must not change half-way, beside the fingerprint: only what is not the default."""
+    fields = {"json_names": output.json_names, "int_boxes": output.int_boxes, "save_conf": output.save_conf}
+    return {name: value for name, value in fields.items() if value not in ("full", False)}
 
 
 def make_runtime(settings: RunSettings, resolution: Resolution, workers: int) -> Runtime:
@@ -136,6 +171,8 @@ def fingerprint(settings: RunSettings, resolution: Resolution) -> dict[str, obje
     fake = engine.runtime == "fake"
     post = asdict(settings.post)
     post["classes"] = list(post["classes"])
+    if post["keep_conf"] is None:
+        post["keep_conf"] = post["conf"]
     return {
         "weights": None if fake else file_sha256(settings.model.weights),
         "runtime": engine.runtime,

@@ -10,7 +10,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from boxmill.api import fingerprint, make_postprocessor, resolve_model, versions, worker_count
+from boxmill.api import (
+    check_output,
+    fingerprint,
+    json_style,
+    make_postprocessor,
+    output_fields,
+    resolve_model,
+    versions,
+    worker_count,
+)
 from boxmill.engine import Ending, Limits, Progress, Supervisor, WorkerProcess, start_worker
 from boxmill.errors import BoxmillError
 from boxmill.models import Resolution
@@ -20,11 +29,13 @@ from boxmill.store import (
     MAX_JSON_FILES,
     JsonFiles,
     RunLedger,
+    TextFiles,
     load,
     next_epoch,
     pretty,
     printable,
     rebuild_json,
+    rebuild_text,
     recover,
     results_current,
     run_tally,
@@ -62,10 +73,13 @@ class Mill:
         self.settings = settings
         self.resolution: Resolution = resolve_model(settings.model, fake=settings.engine.runtime == "fake")
         make_postprocessor(settings, self.resolution.spec)  # wrong class names are noticed here, not in a worker
-        fields = fingerprint(settings, self.resolution)
+        check_output(settings.output, self.resolution.spec)
+        fields = {**fingerprint(settings, self.resolution), **output_fields(settings.output)}
+        self._style = json_style(settings.output)
         self.shown = {
             "weights": printable(str(settings.model.weights)),
             **asdict(settings.post),
+            "keep_conf": fields["keep_conf"],
             "runtime": settings.engine.runtime,
             "precision": str(fields["precision"]),
             "rect": self.resolution.rect,
@@ -73,6 +87,8 @@ class Mill:
         description = {
             "settings": self.shown,
             "image_json": settings.output.image_json,
+            "json_names": settings.output.json_names,
+            "int_boxes": settings.output.int_boxes,
             "concluded": [{"field": n.field, "value": n.value, "from": n.source} for n in self.resolution.notes],
             "model": asdict(self.resolution.spec),
             "versions": versions(settings),
@@ -81,7 +97,8 @@ class Mill:
         self.shown["workers"] = worker_count(settings, self.run.manifest.total)
         self._worker = worker
         self._choices = _decide(settings, self.run)
-        files = JsonFiles(self.run.directory, self.resolution.spec.names) if self._choices.image_json else None
+        names = self.resolution.spec.names
+        files = JsonFiles(self.run.directory, names, self._style) if self._choices.image_json else None
         self._ledger = RunLedger(self.run.directory, self.run.epoch, self.run.states, files)
         self._before = self.run.states.finished()
         self._facts: Mapping[str, Any] = {}
@@ -119,7 +136,7 @@ class Mill:
         if not ending.interrupted and finished != run.manifest.total:
             raise BoxmillError(f"{finished} of {run.manifest.total} inputs have ended: this should not be possible")
         if self._choices.image_json and (run.resumed or ending.restarts):
-            report = rebuild_json(run.directory, run.manifest, states, names)
+            report = rebuild_json(run.directory, run.manifest, states, names, self._style)
             if report.rebuilt:
                 run.remarks.append(f"{report.rebuilt} JSON files were rebuilt from the journal")
             if report.lost:
@@ -128,12 +145,21 @@ class Mill:
                     f"(see boxmill doctor --verify {run.directory}); a new run with --fresh computes them again"
                 )
         if not self._choices.image_json and not ending.interrupted and not results_current(run.directory):
-            write_results(run.directory, run.manifest.total, names)
+            write_results(run.directory, run.manifest.total, names, self._style)
+        self._rebuild_text(ending)
         if run.newcomers is not None and not ending.interrupted and (new := run.newcomers.result()["new"]):
             run.remarks.append(f"{new} inputs have appeared since this run began and are left out; --add takes them in")
-        summary = {**self._summary(ending, finished), **run_tally(run.directory, states, names).document(names)}
+        tally = run_tally(run.directory, states, names, self._style)
+        summary = {**self._summary(ending, finished), **tally.document(names)}
         write_file(run.directory / "summary.json", pretty(summary), durable=True)
         return summary
+
+    def _rebuild_text(self, ending: Ending) -> None:
+        output, run = self.settings.output, self.run
+        if output.save_txt and (run.resumed or ending.restarts):
+            files = TextFiles(run.directory, with_score=output.save_conf)
+            if rebuilt := rebuild_text(run.directory, run.manifest.total, files):
+                run.remarks.append(f"{rebuilt} label files were rebuilt from the journal")
 
     def _summary(self, ending: Ending, finished: int) -> dict[str, Any]:
         """What is not counted from the journal; seconds throughout, of this execution."""

@@ -8,10 +8,10 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from boxmill.store import (
     NewInput,
     RunLock,
     States,
+    check_stems,
     create_run_directory,
     differences,
     digest,
@@ -103,7 +104,9 @@ class Child:
             raise BoxmillError(f"the process that lists the source died (wait status {status}); is memory short?")
         outcome: dict[str, Any] = json.loads(text)
         if "error" in outcome:
-            kind = {"SourceError": SourceError, "OutputError": OutputError}.get(outcome["error"], BoxmillError)
+            kind = {"SourceError": SourceError, "OutputError": OutputError, "UsageError": UsageError}.get(
+                outcome["error"], BoxmillError
+            )
             raise kind(outcome["message"])
         return outcome
 
@@ -238,7 +241,7 @@ def _begin(request: Request, place: Place, directory: Path) -> OpenRun:
         shutil.rmtree(directory, ignore_errors=True)
         raise
     try:
-        listed = Child(lambda: _freeze(request.source, directory)).result()
+        listed = Child(lambda: _freeze(request, directory)).result()
         header = {
             "format": 1,
             "source": _named(request.source),
@@ -257,9 +260,10 @@ def _begin(request: Request, place: Place, directory: Path) -> OpenRun:
     return run
 
 
-def _freeze(source: str, directory: Path) -> dict[str, Any]:
+def _freeze(request: Request, directory: Path) -> dict[str, Any]:
     """Lists the source into manifest-0; for a child process."""
-    listing = list_source(source)
+    listing = list_source(request.source)
+    _check_names(request.output, listing.keys)
     path = directory / "manifest-0.jsonl"
     write_manifest(path, listing.root, _entries(listing), archive=listing.archive)
     remarks = list(listing.remarks)
@@ -280,6 +284,21 @@ def _entries(listing: Listing, chosen: Container[str] | None = None) -> Iterator
             yield NewInput(key, listing.paths.get(key), member.size, -1, member.where, member.refused)
 
 
+def _check_names(output: OutputSettings, keys: Iterable[str]) -> None:
+    """That the files which are named after an image without its suffix do not meet."""
+    files = {"--json-names stem": (output.json_names == "stem", ".json"), "--save-txt": (output.save_txt, ".txt")}
+    asked = [(flag, suffix) for flag, (wanted, suffix) in files.items() if wanted]
+    every = list(keys) if asked else []
+    for flag, suffix in asked:
+        check_stems(every, suffix, flag)
+
+
+def _checked_names(output: OutputSettings, manifest: Manifest) -> dict[str, Any]:
+    """For a child process: a million names would stay with this one."""
+    _check_names(output, manifest.keys())
+    return {}
+
+
 def _entry(path: bytes, key: str, relative: bytes | None) -> NewInput:
     try:
         now = os.stat(path)
@@ -295,6 +314,8 @@ def _resume(request: Request, place: Place, directory: Path) -> OpenRun:
         header = _header(directory) or {}
         moved_to = None if header.get("source") == _named(request.source) else place.root
         manifest = Manifest(directory, moved_to)
+        if request.output.save_txt:  # the run may have been begun without
+            Child(lambda: _checked_names(request.output, manifest)).result()
         remarks = _version_remarks(header, request)
         newcomers = Child(lambda: _newcomers(request, directory))
         if request.output.add:
@@ -354,6 +375,7 @@ def _newcomers(request: Request, directory: Path) -> dict[str, Any]:
             paths.difference_update(entry.path for entry in Manifest(directory, listing.root))
         fresh = [key for key in listing.keys if key in unknown and listing.path(key) in paths]
         if request.output.add and fresh:
+            _check_names(request.output, chain(manifest.keys(), fresh))
             path = directory / f"manifest-{len(manifest.paths)}.jsonl"
             entries = _entries(listing, set(fresh))
             write_manifest(path, listing.root, entries, first=manifest.total, archive=listing.archive)

@@ -41,6 +41,7 @@ class PostSettings:
     """Which boxes are results."""
 
     conf: float = 0.25
+    keep_conf: float | None = None  # journal down to this score, so that exports can show more later; None: conf
     iou: float = 0.45
     max_det: int = 300
     max_nms: int = 30_000
@@ -78,6 +79,11 @@ class OutputSettings:
     retry_failed: bool = False
     allow_failed: str = "0"  # a number of images, or a share such as 5%
     image_json: bool | None = None  # None: up to 100,000 inputs
+    json_names: Literal["full", "stem"] = "full"  # a.jpg.json or a.json
+    int_boxes: bool = False  # whole pixels in JSON
+    save_txt: bool = False  # YOLO text
+    save_conf: bool = False  # with scores in it
+    save_crop: bool = False
 
     def failures_allowed(self, total: int) -> int:
         """How many of `total` images may fail without exit code 7."""
@@ -135,6 +141,7 @@ def _check(chosen: RunSettings) -> None:
     for flag, share in (("--conf", chosen.post.conf), ("--iou", chosen.post.iou)):
         if not 0 <= share <= 1 or math.isnan(share):
             raise UsageError(f"{flag}: expected a number from 0 to 1, got {share:g}")
+    _check_keep_conf(chosen.post)
     counts = {
         "--max-det": chosen.post.max_det,
         "--max-nms": chosen.post.max_nms,
@@ -150,6 +157,15 @@ def _check(chosen: RunSettings) -> None:
     _check_output(chosen.output)
 
 
+def _check_keep_conf(post: PostSettings) -> None:
+    keep = post.keep_conf
+    if keep is not None and not 0 <= keep <= post.conf:
+        raise UsageError(
+            f"--keep-conf: expected a number from 0 to --conf ({post.conf:g}), got {keep:g}; "
+            "what scores above it is kept for exports, what scores above --conf is shown"
+        )
+
+
 def _check_output(output: OutputSettings) -> None:
     if not re.fullmatch(r"\d+|\d+(\.\d+)?%", output.allow_failed):
         raise UsageError(f"--allow-failed: expected a number of images or a share (5%), got {output.allow_failed!r}")
@@ -159,6 +175,8 @@ def _check_output(output: OutputSettings) -> None:
         raise UsageError("--exist-ok means exactly the folder that --name names; give --name too")
     if output.fresh and (output.add or output.retry_failed):
         raise UsageError("--add and --retry-failed go on with an earlier run; leave --fresh out")
+    if output.save_conf and not output.save_txt:
+        raise UsageError("--save-conf writes scores into the files of --save-txt; give --save-txt too")
     for flag, name in (("--name", output.name), ("--resume", output.resume)):
         _check_name(flag, name)
 

@@ -37,7 +37,11 @@ Resize = Literal["letterbox", "letterbox_topleft", "stretch", "center_crop"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detections:
-    """The objects of one image, best first; equal scores are ordered by the lower candidate index."""
+    """The objects of one image, best first; equal scores are ordered by the lower candidate index.
+
+    The arrays are what `supervision.Detections` documents:
+    `supervision.Detections(xyxy=found.boxes, confidence=found.scores, class_id=found.classes)`.
+    """
 
     boxes: Float32  # (N, 4) x1, y1, x2, y2 in source pixels after EXIF rotation, clipped to the image
     scores: Float32  # (N,) in [0, 1]

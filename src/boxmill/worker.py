@@ -17,14 +17,22 @@ from typing import Any
 
 import msgspec
 
-from boxmill.api import make_postprocessor, make_runtime, prove, resolve_model, worker_count
+from boxmill.api import (
+    json_style,
+    make_postprocessor,
+    make_runtime,
+    prove,
+    resolve_model,
+    shown_conf,
+    worker_count,
+)
 from boxmill.engine import Job, Progress, Run, TimeTable, WorkerLink, keep_freed_memory
 from boxmill.engine.pipeline import Decoder
 from boxmill.errors import ImageError
 from boxmill.images import DecodeLimits, configure_opencv, decode, geometry, read_header, wanted_by
 from boxmill.settings import RunSettings
 from boxmill.sources import ArchiveReader, read_file, refused_item
-from boxmill.store import Input, JournalWriter, JsonFiles, Manifest, load
+from boxmill.store import CropFiles, Input, JournalWriter, JsonFiles, Manifest, TextFiles, load, seen
 from boxmill.types import Archive, EncodedItem, InputSpec, Outcome
 
 __all__ = ["Order", "main"]
@@ -57,15 +65,17 @@ class Order:
 
 
 class WorkerStore:
-    """Keeps each outcome: its JSON file, then its record in the journal, which is what counts."""
+    """Keeps each outcome: the files that people read, then its record in the journal, which is what counts."""
 
-    def __init__(self, journal: JournalWriter, files: JsonFiles | None) -> None:
-        self._journal, self._files = journal, files
+    def __init__(self, journal: JournalWriter, files: Sequence[JsonFiles | TextFiles], conf: float | None) -> None:
+        """`conf`: where the journal keeps more than is shown, the score above which it is."""
+        self._journal, self._files, self._conf = journal, files, conf
 
     def add(self, outcome: Outcome) -> None:
         """See engine.Store."""
-        if self._files is not None:
-            self._files.write(outcome)
+        shown = seen(outcome, self._conf)
+        for files in self._files:
+            files.write(shown)
         self._journal.add(outcome)
 
 
@@ -123,9 +133,9 @@ def _work(order: Order, link: WorkerLink, stopper: _Stopper, decoder: Decoder | 
     first = next(manifest.open_inputs(states.status), None)
     network = _likely_shape(None if first is None else item(first), spec.input, rect=resolution.rect)
     prove(runtime, postprocessor, network)
-    journal = JournalWriter(order.directory, order.epoch, order.writer, link.kept)
+    shown = shown_conf(settings)
+    journal = JournalWriter(order.directory, order.epoch, order.writer, link.kept, shown)
     suspects = frozenset(order.suspects)
-    files = JsonFiles(order.directory, spec.names) if order.image_json else None
     run = Run(
         Job(
             items=(item(one) for one in manifest.open_inputs(states.status) if one.index not in suspects),
@@ -133,7 +143,8 @@ def _work(order: Order, link: WorkerLink, stopper: _Stopper, decoder: Decoder | 
             alone=[item(one) for one in manifest if one.index in suspects] if suspects else (),
             runtime=runtime,
             postprocessor=postprocessor,
-            store=WorkerStore(journal, files),
+            store=WorkerStore(journal, _files(order, spec.names), shown),
+            sink=CropFiles(order.directory, spec.names, shown) if settings.output.save_crop else None,
             rect=resolution.rect,
             limits=limits,
             workers=workers,
@@ -153,6 +164,16 @@ def _work(order: Order, link: WorkerLink, stopper: _Stopper, decoder: Decoder | 
 
 def _decoder(settings: RunSettings, spec: InputSpec, *, rect: bool) -> Decoder:
     return partial(decode, fast=wanted_by(spec, rect=rect)) if settings.engine.fast_decode else decode
+
+
+def _files(order: Order, names: Sequence[str]) -> list[JsonFiles | TextFiles]:
+    output = order.settings.output
+    files: list[JsonFiles | TextFiles] = []
+    if order.image_json:
+        files.append(JsonFiles(order.directory, names, json_style(output)))
+    if output.save_txt:
+        files.append(TextFiles(order.directory, with_score=output.save_conf))
+    return files
 
 
 class _TimesReport:

@@ -274,3 +274,39 @@ def test_an_input_is_fetched_before_it_counts_as_under_way() -> None:
     items = [replace(item, fetch=partial(events.append, f"fetch {item.index}")) for item in inputs(photos(3))]
     Run(job(items[1:], alone=items[:1], reporter=Watching())).execute()
     assert events == [f"{event} {index}" for index in range(3) for event in ("fetch", "start", "end")]
+
+
+class Pixels:
+    """A sink that remembers what it was given, and what the store had by then."""
+
+    def __init__(self, store: Memory) -> None:
+        self.store = store
+        self.seen: dict[str, tuple[tuple[int, ...], bool]] = {}
+
+    def add(self, frame: Frame, outcome: Outcome) -> None:
+        assert frame.key == outcome.key
+        self.seen[frame.key] = (frame.pixels.shape, frame.key in self.store.outcomes)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_sink_gets_the_pixels_of_every_result_before_the_store(batch: int) -> None:
+    store = Memory()
+    sink = Pixels(store)
+    files = [*photos(5), ("broken.png", lambda: b"no image")]
+    Run(job(inputs(files), store=store, sink=sink, batch=batch, workers=2)).execute()
+    assert isinstance(store.outcomes["broken.png"].result, Failure)
+    assert sink.seen.keys() == store.outcomes.keys() - {"broken.png"}
+    for key, (shape, stored) in sink.seen.items():
+        assert store.outcomes[key].size == (shape[1], shape[0])
+        assert not stored
+
+
+def test_a_sink_that_cannot_write_stops_the_run() -> None:
+    class Full:
+        def add(self, frame: Frame, outcome: Outcome) -> None:
+            raise OutputError("disk full")
+
+    store = Memory()
+    with pytest.raises(OutputError, match="disk full"):
+        Run(job(inputs(photos(5)), store=store, sink=Full())).execute()
+    assert not store.outcomes

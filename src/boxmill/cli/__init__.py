@@ -26,6 +26,7 @@ def run_command(arguments: list[str]) -> int:
     from cyclopts import App, CycloptsError, Parameter
 
     from boxmill.cli.doctor import doctor
+    from boxmill.cli.export import export
     from boxmill.cli.run import run
 
     app = App(
@@ -38,6 +39,7 @@ def run_command(arguments: list[str]) -> int:
     )
     app.command(run)
     app.command(doctor)
+    app.command(export)
     try:
         code = app(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:
@@ -50,7 +52,7 @@ def run_command(arguments: list[str]) -> int:
 
 
 def _command(arguments: list[str]) -> str:
-    return f"{arguments[0]} " if arguments and arguments[0] in ("run", "doctor") else ""
+    return f"{arguments[0]} " if arguments and arguments[0] in ("run", "doctor", "export") else ""
 
 
 def _fail(message: str, code: int) -> int:

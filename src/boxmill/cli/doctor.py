@@ -27,7 +27,7 @@ def doctor(path: Path, /, *, verify: Annotated[bool, Parameter(negative="")] = F
     verify
         Read everything: every frame and checksum of the journal, one record for each input, every JSON file.
     """
-    from boxmill.store import MAX_JSON_FILES, Manifest, load
+    from boxmill.store import MAX_JSON_FILES, JsonStyle, Manifest, load
     from boxmill.store import verify as check
 
     if not (path / "run.json").is_file():
@@ -38,9 +38,10 @@ def doctor(path: Path, /, *, verify: Annotated[bool, Parameter(negative="")] = F
     print(f"{path}: {done} of {manifest.total} images are done, {states.tally().failed} of them failed")
     if not verify:
         return 0
-    asked = json.loads((path / "run.json").read_bytes()).get("image_json")
+    header = json.loads((path / "run.json").read_bytes())
+    asked, style = header.get("image_json"), JsonStyle(stems=header.get("json_names") == "stem")
     wanted = manifest.total <= MAX_JSON_FILES if asked is None else asked
-    findings = check(path, json_files=wanted or (path / "json").is_dir())
+    findings = check(path, json_files=wanted or (path / "json").is_dir(), style=style)
     for finding in findings:
         print(f"{finding.severity}: {finding.path}: {finding.message}")
     damaged = sum(finding.severity == "damage" for finding in findings)

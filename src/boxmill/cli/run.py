@@ -30,6 +30,7 @@ def run(
     imgsz: Annotated[list[int] | None, Many] = None,
     rect: bool | None = None,
     conf: float | None = None,
+    keep_conf: float | None = None,
     iou: float | None = None,
     max_det: int | None = None,
     max_nms: int | None = None,
@@ -51,6 +52,11 @@ def run(
     retry_failed: Annotated[bool | None, Plain] = None,
     allow_failed: str | None = None,
     image_json: bool | None = None,
+    json_names: Literal["full", "stem"] | None = None,
+    int_boxes: Annotated[bool | None, Plain] = None,
+    save_txt: Annotated[bool | None, Plain] = None,
+    save_conf: Annotated[bool | None, Plain] = None,
+    save_crop: Annotated[bool | None, Plain] = None,
     json: Annotated[bool, Plain] = False,
     quiet: Annotated[bool, Plain] = False,
 ) -> int:
@@ -88,6 +94,8 @@ def run(
         Smallest shape of the image's own aspect ratio instead of a square. Default: wherever the network takes it.
     conf
         Keep objects that score above this. Default: 0.25.
+    keep_conf
+        Journal objects down to this score, so that `boxmill export --conf` can show them later. Default: --conf.
     iou
         Overlap above which the lower-scored box of a class is suppressed. Default: 0.45.
     max_det
@@ -131,6 +139,16 @@ def run(
         So many images, or such a share (5%), may fail without exit code 7. Default: 0.
     image_json
         A JSON file for each image. Default: up to 100,000 images; above, only results.jsonl.
+    json_names
+        full: a.jpg.json. stem: a.json, which is refused where two images would share one.
+    int_boxes
+        Boxes in JSON as whole pixels instead of two decimals.
+    save_txt
+        YOLO text for each image in labels/: class, centre, width and height as shares of the image.
+    save_conf
+        With --save-txt: the score at the end of each line.
+    save_crop
+        Each object as a JPEG in crops/CLASS/. A resume does not make those of finished images again.
     json
         Print the summary as JSON on standard output.
     quiet

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from boxmill.engine.allocator import keep_freed_memory
 from boxmill.engine.clock import STAGES, WAITS, TimeTable
-from boxmill.engine.pipeline import Job, Progress, Reporter, Run, Store
+from boxmill.engine.pipeline import Job, Progress, Reporter, Run, Sink, Store
 from boxmill.engine.process import WorkerProcess, start_worker
 from boxmill.engine.supervisor import Ending, Ledger, Supervisor
 from boxmill.engine.watch import Limits
@@ -20,6 +20,7 @@ __all__ = [
     "Progress",
     "Reporter",
     "Run",
+    "Sink",
     "Store",
     "Supervisor",
     "TimeTable",

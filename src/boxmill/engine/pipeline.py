@@ -20,7 +20,7 @@ from boxmill.images import DecodeLimits, decode, geometry, preprocess
 from boxmill.runtimes import Runtime
 from boxmill.types import Detections, EncodedItem, Failure, Float32, Frame, Geometry, Outcome, Tags
 
-__all__ = ["Decoder", "Job", "Progress", "Reporter", "Run", "Silent", "Store"]
+__all__ = ["Decoder", "Job", "Progress", "Reporter", "Run", "Silent", "Sink", "Store"]
 
 T = TypeVar("T")
 Postprocess = Callable[[Sequence[Float32], tuple[int, int], Sequence[Geometry]], Sequence[Detections | Tags]]
@@ -32,6 +32,13 @@ class Store(Protocol):
 
     def add(self, outcome: Outcome) -> None:
         """Keeps one outcome; called from every worker at once. An error it raises stops the run."""
+
+
+class Sink(Protocol):
+    """Whatever wants the pixels of the images that have a result."""
+
+    def add(self, frame: Frame, outcome: Outcome) -> None:
+        """Takes one image before the store does; called from every worker at once. An error it raises stops the run."""
 
 
 class Reporter(Protocol):
@@ -70,6 +77,7 @@ class Job:
     batch: int = 1
     decode: Decoder = decode
     reporter: Reporter = field(default_factory=Silent)
+    sink: Sink | None = None
     warm_up: tuple[int, int] | None = None  # network height and width that most images are likely to have
 
 
@@ -240,7 +248,7 @@ class Run:
         for one, result in zip(group, found, strict=True):
             one.times.update({stage: spent / len(group) for stage, spent in times.items()})
             height, width = one.geometry.source
-            self._keep(Outcome(one.item.key, one.item.index, result, (width, height), one.times), clock)
+            self._keep(Outcome(one.item.key, one.item.index, result, (width, height), one.times), clock, one.frame)
 
     def _infer(
         self, group: Sequence[_Loaded], clock: Clock, times: dict[str, float], buffer: BatchBuffer
@@ -258,10 +266,12 @@ class Run:
         geometries = [one.geometry for one in group]
         return _timed(clock, "postprocess", times, lambda: self._job.postprocessor(raw, network, geometries))
 
-    def _keep(self, outcome: Outcome, clock: Clock) -> None:
+    def _keep(self, outcome: Outcome, clock: Clock, frame: Frame | None = None) -> None:
         failed = isinstance(outcome.result, Failure)
         self._job.reporter.end(outcome.index, failed)
         with clock.stage("write"):
+            if self._job.sink is not None and frame is not None and not failed:
+                self._job.sink.add(frame, outcome)
             self._job.store.add(outcome)
         with self._lock:
             self._done += 1

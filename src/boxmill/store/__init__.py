@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from boxmill.store.crops import CropFiles
 from boxmill.store.directory import create_run_directory
-from boxmill.store.documents import pretty, printable
+from boxmill.store.documents import JsonStyle, pretty, printable
 from boxmill.store.durable import write_file
 from boxmill.store.fingerprint import differences, digest, file_sha256
 from boxmill.store.group_commit import JournalWriter
@@ -22,7 +23,10 @@ from boxmill.store.projections import (
 from boxmill.store.records import Attempt, Record
 from boxmill.store.replay import replay
 from boxmill.store.states import FAILED, OK, OPEN, States, load
+from boxmill.store.stems import check_stems
 from boxmill.store.verify import Finding, verify
+from boxmill.store.views import seen
+from boxmill.store.yolo_text import TextFiles, rebuild_text
 
 __all__ = [
     "FAILED",
@@ -30,18 +34,22 @@ __all__ = [
     "OK",
     "OPEN",
     "Attempt",
+    "CropFiles",
     "Entry",
     "Finding",
     "Input",
     "Journal",
     "JournalWriter",
     "JsonFiles",
+    "JsonStyle",
     "Manifest",
     "NewInput",
     "Record",
     "RunLedger",
     "RunLock",
     "States",
+    "TextFiles",
+    "check_stems",
     "create_run_directory",
     "differences",
     "digest",
@@ -51,10 +59,12 @@ __all__ = [
     "pretty",
     "printable",
     "rebuild_json",
+    "rebuild_text",
     "recover",
     "replay",
     "results_current",
     "run_tally",
+    "seen",
     "verify",
     "write_file",
     "write_manifest",

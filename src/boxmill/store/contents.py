@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from boxmill.store.records import Attempt, Record
 from boxmill.store.summary import MAX_LISTED_FAILURES, Counts
+from boxmill.store.views import seen
 from boxmill.types import Failure, Outcome, Tags
 
 __all__ = ["Contents", "Footer"]
@@ -44,9 +45,9 @@ class Contents:
     counts: Counts = field(default_factory=Counts)
     failures: dict[int, Failure] = field(default_factory=dict)  # the first MAX_LISTED_FAILURES
 
-    def add_outcome(self, outcome: Outcome) -> None:
-        """Takes account of an outcome that was written."""
-        result = outcome.result
+    def add_outcome(self, outcome: Outcome, conf: float | None = None) -> None:
+        """Takes account of an outcome that was written; only what scores above `conf` is counted."""
+        result = seen(outcome, conf).result
         if isinstance(result, Failure):
             self._add_failure(outcome.index, result)
         elif isinstance(result, Tags):
@@ -65,6 +66,8 @@ class Contents:
             self.add_attempt(Attempt(record.i, record.key, record.attempt, record.cause))
         elif record.status == "failed":
             self._add_failure(record.i, record.failure())
+        elif record.conf is not None:
+            self.add_outcome(record.outcome(), record.conf)
         else:
             classes = [row[5] for row in record.det] if record.tags is None else [tag[0] for tag in record.tags]
             self._add_result(record.i, classes, truncated=record.cut is not None, nan=record.nan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -10,10 +11,21 @@ import numpy as np
 
 from boxmill.types import Detections, Failure, Outcome, Tags
 
-__all__ = ["failure_document", "image_document", "pretty", "printable"]
+__all__ = ["JsonStyle", "failure_document", "image_document", "pretty", "printable"]
 
 
-def image_document(outcome: Outcome, names: Sequence[str]) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class JsonStyle:
+    """What of the per-image JSON is a matter of taste."""
+
+    stems: bool = False  # a.json for a.jpg, instead of a.jpg.json
+    int_boxes: bool = False  # bbox rounded to whole pixels
+
+
+PLAIN = JsonStyle()
+
+
+def image_document(outcome: Outcome, names: Sequence[str], style: JsonStyle = PLAIN) -> dict[str, Any]:
     """One image's result: confidence with 6 decimals, bbox in source pixels with 2, width and height after rotation."""
     width, height = outcome.size if outcome.size is not None else (None, None)
     document: dict[str, Any] = {"image": outcome.key, "width": width, "height": height}
@@ -24,7 +36,7 @@ def image_document(outcome: Outcome, names: Sequence[str]) -> dict[str, Any]:
         document["tags"] = _tags(outcome.result, names)
         return document
     document["truncated"] = outcome.result.cut is not None
-    document["objects"] = _objects(outcome.result, names)
+    document["objects"] = _objects(outcome.result, names, style)
     return document
 
 
@@ -33,9 +45,10 @@ def failure_document(failure: Failure) -> dict[str, str]:
     return {"stage": failure.stage, "code": failure.code, "message": printable(failure.message)}
 
 
-def _objects(detections: Detections, names: Sequence[str]) -> list[dict[str, Any]]:
+def _objects(detections: Detections, names: Sequence[str], style: JsonStyle) -> list[dict[str, Any]]:
     # rounded in float64: a float32 rounded to 2 decimals would print as 12.339999
-    boxes = np.round(detections.boxes.astype(np.float64), 2).tolist()
+    exact = detections.boxes.astype(np.float64)
+    boxes = np.rint(exact).astype(np.int64).tolist() if style.int_boxes else np.round(exact, 2).tolist()
     scores = np.round(detections.scores.astype(np.float64), 6).tolist()
     return [
         {"label": names[class_id], "class_id": class_id, "confidence": score, "bbox": box}

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from boxmill.errors import OutputError
 
-__all__ = ["WholeFile", "output_error", "sync_directory", "sync_file", "write_all", "write_file"]
+__all__ = ["FileTree", "WholeFile", "output_error", "sync_directory", "sync_file", "write_all", "write_file"]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -113,3 +113,30 @@ def write_file(path: str | os.PathLike[str], data: bytes, *, durable: bool = Fal
     """
     with WholeFile(path, durable=durable) as file:
         file.write(data)
+
+
+class FileTree:
+    """Many files below one folder, each whole or not at all; usable from several threads at once."""
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self._root = os.fspath(root)
+        self._folders: set[str] = set()
+
+    def path(self, relative: str) -> str:
+        """Where a file stands."""
+        return os.path.join(self._root, relative)
+
+    def write(self, path: str, data: bytes) -> None:
+        """Makes or replaces a file at a `path` of this tree, and the folders above it.
+
+        Raises:
+            OutputError: it cannot be written; what stood there before still does.
+        """
+        folder = os.path.dirname(path)
+        if folder not in self._folders:
+            try:
+                os.makedirs(folder, exist_ok=True)
+            except OSError as error:
+                raise output_error(folder, error) from error
+            self._folders.add(folder)
+        write_file(path, data)

@@ -21,9 +21,23 @@ class JournalWriter:
     """Keeps outcomes durably. `add` may be called from several threads at once."""
 
     def __init__(
-        self, directory: str | os.PathLike[str], epoch: int, writer: int, kept: Callable[[int], None] = lambda n: None
+        self,
+        directory: str | os.PathLike[str],
+        epoch: int,
+        writer: int,
+        kept: Callable[[int], None] = lambda n: None,
+        conf: float | None = None,
     ) -> None:
-        """`kept(n)` is called from the writing thread whenever n more outcomes are on the disk."""
+        """Begins a writer's part of the journal.
+
+        Args:
+            directory: the run's.
+            epoch: of this start of the run.
+            writer: number of this writer.
+            kept: called as `kept(n)` from the writing thread whenever n more outcomes are on the disk.
+            conf: where more is kept than shown, the score above which objects are shown and counted.
+        """
+        self._conf = conf
         self._journal = Journal(directory, epoch, writer)
         self._kept = kept
         self._pending: list[Entry] = []
@@ -41,7 +55,7 @@ class JournalWriter:
             OutputError: the journal cannot be written (disk full, ...); the outcomes not yet reported by `kept` may be
                 lost, and the run must stop.
         """
-        entry = Entry.of(outcome, attempt)
+        entry = Entry.of(outcome, attempt, self._conf)
         with self._changed:
             self._changed.wait_for(lambda: self._error or len(self._pending) + self._committing < MAX_PENDING)
             self._raise()

@@ -48,11 +48,14 @@ class Entry(NamedTuple):
 
     line: bytes
     content: Outcome | Attempt
+    conf: float | None = None  # only what scores above it is counted and shown
 
     @classmethod
-    def of(cls, content: Outcome | Attempt, attempt: int = 1) -> Entry:
-        """Encodes; `attempt` counts how often the outcome's input has been worked on."""
-        return cls(encode_attempt(content) if isinstance(content, Attempt) else encode(content, attempt), content)
+    def of(cls, content: Outcome | Attempt, attempt: int = 1, conf: float | None = None) -> Entry:
+        """Encodes; `attempt` and `conf` as for `boxmill.store.records.encode`."""
+        if isinstance(content, Attempt):
+            return cls(encode_attempt(content), content)
+        return cls(encode(content, attempt, conf), content, conf)
 
 
 def segments(directory: str | os.PathLike[str]) -> list[Segment]:
@@ -186,16 +189,16 @@ class _Writer:
         return self._contents.count
 
     def commit(self, entries: Sequence[Entry]) -> None:
-        data = frame(b"".join([line for line, _ in entries]))
+        data = frame(b"".join([entry.line for entry in entries]))
         write_all(self._descriptor, data)
         sync_file(self._descriptor)
         self.size += len(data)
         self._sha256.update(data)
-        for _, content in entries:
+        for _, content, conf in entries:
             if isinstance(content, Attempt):
                 self._contents.add_attempt(content)
             else:
-                self._contents.add_outcome(content)
+                self._contents.add_outcome(content, conf)
 
     def seal(self) -> None:
         _seal(self._descriptor, self.path, _footer_frame(self._contents, self._sha256.hexdigest(), self.size))

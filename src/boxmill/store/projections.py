@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from boxmill.store.documents import image_document, pretty
-from boxmill.store.durable import WholeFile, output_error, write_file
+from boxmill.store.documents import PLAIN, JsonStyle, image_document, pretty
+from boxmill.store.durable import FileTree, WholeFile
 from boxmill.store.journal import next_epoch
 from boxmill.store.manifest import Manifest
 from boxmill.store.replay import replay
 from boxmill.store.states import FAILED, OK, OPEN, States
+from boxmill.store.stems import stem
 from boxmill.store.summary import MAX_LISTED_RESULTS, Tally
 from boxmill.types import Outcome
 
@@ -34,14 +35,13 @@ _CHUNK = 1 << 20  # bytes written at once
 class JsonFiles:
     """The per-image JSON files of a run; usable from several threads at once."""
 
-    def __init__(self, directory: str | os.PathLike[str], names: Sequence[str]) -> None:
-        self._directory = os.path.join(directory, "json")
-        self._names = names
-        self._folders: set[str] = set()
+    def __init__(self, directory: str | os.PathLike[str], names: Sequence[str], style: JsonStyle = PLAIN) -> None:
+        self._tree = FileTree(os.path.join(directory, "json"))
+        self._names, self._style = names, style
 
     def path(self, key: str) -> str:
         """Where an input's file stands."""
-        return os.path.join(self._directory, key + ".json")
+        return self._tree.path((stem(key) if self._style.stems else key) + ".json")
 
     def write(self, outcome: Outcome) -> dict[str, object]:
         """Makes or replaces one file, whole or not at all; returns its document.
@@ -49,16 +49,8 @@ class JsonFiles:
         Raises:
             OutputError: it cannot be written.
         """
-        path = self.path(outcome.key)
-        folder = os.path.dirname(path)
-        if folder not in self._folders:
-            try:
-                os.makedirs(folder, exist_ok=True)
-            except OSError as error:
-                raise output_error(folder, error) from error
-            self._folders.add(folder)
-        document = image_document(outcome, self._names)
-        write_file(path, pretty(document))
+        document = image_document(outcome, self._names, self._style)
+        self._tree.write(self.path(outcome.key), pretty(document))
         return document
 
 
@@ -103,28 +95,34 @@ class RebuildReport(msgspec.Struct):
 
 
 def rebuild_json(
-    directory: str | os.PathLike[str], manifest: Manifest, states: States, names: Sequence[str]
+    directory: str | os.PathLike[str],
+    manifest: Manifest,
+    states: States,
+    names: Sequence[str],
+    style: JsonStyle = PLAIN,
 ) -> RebuildReport:
     """Writes again every per-image JSON of a finished input that is missing, damaged, or out of date.
 
     Raises:
         OutputError: the journal cannot be read or a file cannot be written.
     """
-    files = JsonFiles(directory, names)
+    files = JsonFiles(directory, names, style)
     wanted = bytearray(manifest.total)
     for index, _, _ in damaged_json(files, manifest, states):
         wanted[index] = 1
     report = RebuildReport(0, [])
     if any(wanted):
         for record in replay(directory, manifest.total, wanted):
-            files.write(record.outcome())
+            files.write(record.seen())
             wanted[record.i] = 0
             report.rebuilt += 1
         report.lost = [index for index, want in enumerate(wanted) if want]
     return report
 
 
-def run_tally(directory: str | os.PathLike[str], states: States, names: Sequence[str]) -> Tally:
+def run_tally(
+    directory: str | os.PathLike[str], states: States, names: Sequence[str], style: JsonStyle = PLAIN
+) -> Tally:
     """Everything counted of a run, with `results` where there are few enough of them.
 
     Raises:
@@ -134,7 +132,7 @@ def run_tally(directory: str | os.PathLike[str], states: States, names: Sequence
     if len(states.status) <= MAX_LISTED_RESULTS:
         tally.results_dropped = False
         for record in replay(directory, len(states.status)):
-            tally.keep(record.i, image_document(record.outcome(), names))
+            tally.keep(record.i, image_document(record.seen(), names, style))
     return tally
 
 
@@ -159,7 +157,9 @@ class _SummaryGlance(msgspec.Struct):
     epoch: int
 
 
-def write_results(directory: str | os.PathLike[str], total: int, names: Sequence[str]) -> None:
+def write_results(
+    directory: str | os.PathLike[str], total: int, names: Sequence[str], style: JsonStyle = PLAIN
+) -> None:
     """Writes results.jsonl: the document of every finished input, one a line, in the order of the listing.
 
     Raises:
@@ -169,7 +169,7 @@ def write_results(directory: str | os.PathLike[str], total: int, names: Sequence
     with WholeFile(os.path.join(directory, "results.jsonl"), durable=True) as file:
         lines = bytearray()
         for record in replay(directory, total):
-            lines += encoder.encode(image_document(record.outcome(), names)) + b"\n"
+            lines += encoder.encode(image_document(record.seen(), names, style)) + b"\n"
             if len(lines) >= _CHUNK:
                 file.write(lines)
                 lines.clear()

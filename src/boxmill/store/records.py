@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from boxmill.store.documents import printable
+from boxmill.store.views import seen
 from boxmill.types import Detections, Failure, Outcome, Tags
 
 __all__ = ["Attempt", "Record", "decode", "encode", "encode_attempt"]
@@ -50,6 +51,7 @@ class Record(msgspec.Struct, frozen=True):
     tags: list[_Tag] | None = None  # of a tagger
     cut: float | None = None
     nan: int = 0
+    conf: float | None = None  # what is shown scores above this; None: all that was kept
     ms: dict[str, float] = {}
     stage: str = ""
     code: str = ""
@@ -72,6 +74,10 @@ class Record(msgspec.Struct, frozen=True):
             return Outcome(self.key, self.i, self.failure(), self.wh, dict(self.ms))
         result = self._detections() if self.tags is None else self._tags(self.tags)
         return Outcome(self.key, self.i, result, self.wh, dict(self.ms))
+
+    def seen(self) -> Outcome:
+        """The outcome with what the run shows of it: only what scores above `conf`. Raises ValueError as `outcome`."""
+        return seen(self.outcome(), self.conf)
 
     def _detections(self) -> Detections:
         rows = np.array(self.det, np.float64).reshape(-1, 7)
@@ -105,8 +111,14 @@ def decode(line: bytes) -> Record:
     return _DECODER.decode(line)
 
 
-def encode(outcome: Outcome, attempt: int = 1) -> bytes:
-    """One line, ended by a newline; `attempt` counts how often this input has been worked on."""
+def encode(outcome: Outcome, attempt: int = 1, conf: float | None = None) -> bytes:
+    """One line, ended by a newline.
+
+    Args:
+        outcome: what became of an input.
+        attempt: how often it has been worked on.
+        conf: where less than was kept is to be shown, the score above which it is.
+    """
     start = f'{{"v":1,"i":{outcome.index},"key":{_string(outcome.key)},"status":'
     size = "" if outcome.size is None else f',"wh":[{outcome.size[0]},{outcome.size[1]}]'
     if isinstance(outcome.result, Failure):
@@ -117,11 +129,11 @@ def encode(outcome: Outcome, attempt: int = 1) -> bytes:
         )
     elif isinstance(outcome.result, Tags):
         tags = outcome.result
-        end = f'"ok","attempt":{attempt}{size},"tags":[{_tag_rows(tags)}],"nan":{tags.nan}'
+        end = f'"ok","attempt":{attempt}{size},"tags":[{_tag_rows(tags)}],"nan":{tags.nan}{_conf(conf)}'
     else:
         found = outcome.result
         cut = "null" if found.cut is None else _finite(repr(float(found.cut)))
-        end = f'"ok","attempt":{attempt}{size},"det":[{_rows(found)}],"cut":{cut},"nan":{found.nan}'
+        end = f'"ok","attempt":{attempt}{size},"det":[{_rows(found)}],"cut":{cut},"nan":{found.nan}{_conf(conf)}'
     return f'{start}{end},"ms":{{{_times(outcome.times)}}}}}\n'.encode()
 
 
@@ -156,6 +168,10 @@ def _finite(numbers: str) -> str:
     if "-0" in numbers:
         numbers = numbers.replace("-0,", "-0.0,").replace("-0]", "-0.0]")
     return numbers
+
+
+def _conf(conf: float | None) -> str:
+    return "" if conf is None else f',"conf":{float(conf)!r}'
 
 
 def _times(times: Mapping[str, float]) -> str:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from boxmill.errors import OutputError
 from boxmill.store.contents import Contents
+from boxmill.store.documents import PLAIN, JsonStyle
 from boxmill.store.journal import Segment, scan, segments
 from boxmill.store.manifest import Manifest
 from boxmill.store.projections import JsonFiles, damaged_json
@@ -30,12 +31,13 @@ class Finding:
     message: str
 
 
-def verify(directory: str | os.PathLike[str], *, json_files: bool = True) -> list[Finding]:
+def verify(directory: str | os.PathLike[str], *, json_files: bool = True, style: JsonStyle = PLAIN) -> list[Finding]:
     """Reads a whole run and changes nothing.
 
     Args:
         directory: the run's; nobody should be writing to it.
         json_files: whether the run keeps a JSON file for each image.
+        style: how those are named.
 
     Raises:
         OutputError: a file cannot be read at all.
@@ -44,7 +46,7 @@ def verify(directory: str | os.PathLike[str], *, json_files: bool = True) -> lis
     try:
         manifest = Manifest(directory)
         findings += [Finding("damage", "manifest", problem) for problem in manifest.check()]
-        findings += _check_inputs(directory, manifest, json_files=json_files)
+        findings += _check_inputs(directory, manifest, JsonFiles(directory, (), style) if json_files else None)
     except OutputError as error:
         findings.append(Finding("damage", "manifest", str(error)))
     return _shortened(findings)
@@ -76,7 +78,7 @@ def _sha256(path: str, size: int) -> str:
     return digest.hexdigest()
 
 
-def _check_inputs(directory: str | os.PathLike[str], manifest: Manifest, *, json_files: bool) -> Iterator[Finding]:
+def _check_inputs(directory: str | os.PathLike[str], manifest: Manifest, files: JsonFiles | None) -> Iterator[Finding]:
     states = load(directory, manifest.total)
     yield from (Finding("damage", "journal", problem) for problem in states.damage)
     if left := states.status.count(OPEN):
@@ -90,10 +92,9 @@ def _check_inputs(directory: str | os.PathLike[str], manifest: Manifest, *, json
             record = next(records, None)
         elif states.status[entry.index] != OPEN:
             yield Finding("damage", "journal", f"the record of input {entry.index} ({entry.key!r}) cannot be read")
-    if json_files:
-        files = JsonFiles(directory, ())
+    if files is not None:
         for _, key, problem in damaged_json(files, manifest, states):
-            yield Finding("note", f"json/{key}.json", problem)
+            yield Finding("note", os.path.relpath(files.path(key), directory), problem)
 
 
 def _shortened(findings: Sequence[Finding]) -> list[Finding]:
