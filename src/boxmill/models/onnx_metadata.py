@@ -51,6 +51,7 @@ class OnnxSummary:
     metadata: Mapping[str, str]  # metadata_props
     inputs: tuple[TensorInfo, ...]  # without those that have an initializer
     outputs: tuple[TensorInfo, ...]
+    external: tuple[Path, ...] = ()  # files beside it that hold weights, each checked to lie in its folder
 
 
 def read_onnx(path: Path) -> OnnxSummary:
