@@ -19,7 +19,7 @@ from boxmill.types import HeadType, Resize
 
 __all__ = ["Card", "CardHead", "CardInput", "find_card", "load_card"]
 
-_LIMIT = 1 << 20  # bytes
+_LIMIT = 4 << 20  # bytes; 54,000 names inside the card take about 1 MB
 
 
 @dataclass(frozen=True, slots=True)

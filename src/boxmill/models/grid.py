@@ -98,8 +98,8 @@ def fail_unknown(case: Case, size: tuple[int, int]) -> NoReturn:
     case.fail(
         f"the output {_dims(case)} fits no head at {_size(size)}{names}: expected (4 + classes, "
         f"{count}) for yolo, ({3 * count}, 5 + classes) for yolov5, ({count}, 5 + classes) for yolox, (boxes, 6) for "
-        f"end2end or (queries, 4 + classes) for detr{hint}; say what it is with head.type, head.strides and input.size in a "
-        "model card, and give the names with --labels"
+        f"end2end or (queries, 4 + classes) for detr{hint}; say what it is with head.type, head.strides and "
+        "input.size in a model card, and give the names with --labels"
     )
 
 
