@@ -138,6 +138,7 @@ def fingerprint(settings: RunSettings, resolution: Resolution) -> dict[str, obje
     post["classes"] = list(post["classes"])
     return {
         "weights": None if fake else file_sha256(settings.model.weights),
+        **({"external": [file_sha256(path) for path in resolution.external]} if resolution.external else {}),
         "runtime": engine.runtime,
         "precision": "fp32" if fake else effective_precision(engine.precision),
         "rect": resolution.rect,

@@ -152,7 +152,7 @@ def test_changed_bytes_raise_only_model_errors(tmp_path: Path, changes: list[tup
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (field(1, 8) + field(7, b"\x08\x00" * 2_100_000), "parts"),
+        (field(1, 8) + field(7, b"\x08\x00" * 4_100_000), "parts"),
         (field(1, 8) + b"".join(field(14, field(1, str(n))) for n in range(10_001)), "metadata entries"),
         (field(1, 8) + field(7, b"".join(field(11, field(1, str(n))) for n in range(10_001))), "inputs or outputs"),
         (model({"images": [1] * 40}, HEAD), "dimensions"),
