@@ -79,9 +79,6 @@ def _length(value: int) -> bytes:
 @pytest.mark.parametrize(
     ("head", "words"),
     [
-        (b"PK\x03\x04" + b"\0" * 26 + b"archive/data.pkl", "PyTorch checkpoint"),
-        (b"PK\x03\x04" + b"\0" * 26 + b"readme.txt", "zip archive"),
-        (b"\x80\x02\x8a\nl\xfc\x9c", "old PyTorch checkpoint"),
         (b"\n<!DOCTYPE html><html>", "HTML page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (b'<?xml version="1.0"?><net name="m">', "OpenVINO"),

@@ -15,6 +15,8 @@ from types import MappingProxyType
 
 from boxmill.errors import ModelError
 from boxmill.models.external_data import check_external_data
+from boxmill.models.kind import Kind
+from boxmill.models.recognize import recognize, recognize_folder, recognize_suffix
 
 __all__ = ["Dim", "OnnxSummary", "TensorInfo", "read_onnx"]
 
@@ -79,47 +81,32 @@ def read_onnx(path: Path) -> OnnxSummary:
     path = Path(path)
     try:
         if not path.is_file():
-            raise ModelError(f"{path}: expected an ONNX file, {'a folder' if path.is_dir() else 'nothing'} is there")
-        with path.open("rb") as file:
-            if not file.read(1):
-                raise ModelError(f"{path}: the file is empty; copy or download it again")
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return _read(path, data)
+            raise ModelError(_no_file(path))
+        if path.stat().st_size == 0:
+            raise ModelError(f"{path}: the file is empty; copy or download it again")
+        other = recognize(path)
+        if other is not None:
+            raise ModelError(_other(path, other))
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return _Parser(data).model(path)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
-
-
-def _read(path: Path, data: mmap.mmap) -> OnnxSummary:
-    kind = _looks_like(data[:512])
-    if kind is not None:
-        raise ModelError(f"{path}: expected an ONNX file, it looks like {kind}")
-    try:
-        return _Parser(data).model(path)
     except _MalformedError as error:
+        named = recognize_suffix(path)
+        if named is not None:
+            raise ModelError(_other(path, named)) from error
         raise ModelError(f"{path}: not a readable ONNX file: {error}; export or download it again") from error
 
 
-def _looks_like(head: bytes) -> str | None:
-    """The kind of file that is often taken for ONNX by mistake, from its first bytes."""
-    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if head.startswith(b"PK\x03\x04"):
-        torch = b"data.pkl" in head or b"byteorder" in head or b"/version" in head
-        return "a PyTorch checkpoint (.pt); export it to ONNX" if torch else "a zip archive; unpack it"
-    if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
-        return "a Python pickle, such as an old PyTorch checkpoint (.pt); export it to ONNX"
-    if text.startswith((b"<!doctype html", b"<html")):
-        return "an HTML page; the download gave a web page instead of the file"
-    if text.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer; fetch the real file with `git lfs pull`"
-    if text.startswith((b"<?xml", b"<net")):
-        return "XML, such as OpenVINO's .xml; give the ONNX file it was made from"
-    if head[4:8] == b"TFL3":
-        return "a TensorFlow Lite model; convert it to ONNX"
-    if head.startswith(b"\x89HDF"):
-        return "an HDF5 file, such as Keras weights; export the model to ONNX"
-    if head[8:10] == b'{"' and head[4:8] == b"\0\0\0\0":
-        return "safetensors weights, which hold no network; export the model to ONNX"
-    return None
+def _no_file(path: Path) -> str:
+    if not path.is_dir():
+        return f"{path}: expected an ONNX file, nothing is there"
+    kind = recognize_folder(path)
+    return f"{path}: expected an ONNX file, a folder is there" if kind is None else _other(path, kind)
+
+
+def _other(path: Path, kind: Kind) -> str:
+    return f"{path}: expected an ONNX file, this is {kind.name}; {kind.advice}"
 
 
 class _MalformedError(Exception):
