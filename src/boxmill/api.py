@@ -30,7 +30,7 @@ def resolve_model(chosen: ModelSettings, *, fake: bool = False) -> Resolution:
     Raises:
         ModelError: they are unreadable or do not fit together.
     """
-    if not chosen.weights.is_file():
+    if not chosen.weights.exists():
         raise ModelError(f"weights not found: {str(chosen.weights)!r}; expected an ONNX file")
     card_path = chosen.card or (chosen.weights if fake else find_card(chosen.weights))
     card = Card() if card_path is None else load_card(card_path)

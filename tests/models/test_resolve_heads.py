@@ -168,13 +168,28 @@ def test_triple_contradictions(network: Network) -> None:
 
 def test_rtdetr_of_ultralytics(network: Network) -> None:
     expected = HeadSpec("detr", "normalized", outputs=("output0",))
-    for metadata, columns in ({"head": "RTDETRDecoder"}, "anchors"), ({}, 84):
-        network.write(OPEN, {"output0": ["batch", 300, columns]}, {**ULTRALYTICS, **metadata})
+    for metadata in ({"head": "RTDETRDecoder"}, {}):
+        network.write(OPEN, {"output0": ["batch", 300, 84]}, {**ULTRALYTICS, **metadata})
         result = network.resolve()
         assert result.spec.input == InputSpec(resize="stretch")
         assert head(result) == expected
         assert len(result.spec.names) == 80
         assert not result.rect
+
+
+def test_rtdetr_of_newer_ultralytics_is_not_taken_for_another_head(network: Network) -> None:
+    # Ultralytics 8.4.190: (batch, queries, 6), centre x, centre y, width, height, score, class, normalized.
+    metadata = {**ULTRALYTICS, "head": "RTDETRDecoder"}
+    network.write(STATIC, {"output0": [1, 300, 6]}, metadata)
+    with pytest.raises(ModelError, match="which boxmill does not decode; use a version that gives the former"):
+        network.resolve()
+    dynamic: Tensors = {"output0": ["batch", "Concatoutput0_dim_1", "anchors"]}
+    two = {**metadata, "names": "{0: 'a', 1: 'b'}"}
+    for outputs, entries in ((dynamic, metadata), ({"output0": [1, 300, 6]}, two)):
+        network.write(OPEN, outputs, entries)
+        with pytest.raises(ModelError, match="which one it is does not show: export it without dynamic=True"):
+            network.resolve()
+        assert head(network.resolve(Card(head=CardHead("detr")))).type == "detr"
 
 
 def test_detr_with_two_outputs(network: Network) -> None:
@@ -331,6 +346,12 @@ def test_a_classifier_of_ultralytics(network: Network) -> None:
     assert not result.rect
 
 
+def test_a_classifier_of_ultralytics_that_is_no_square_stretches(network: Network) -> None:
+    metadata = {**ULTRALYTICS, "task": "classify", "imgsz": "[224, 320]"}
+    network.write({"images": [1, 3, 224, 320]}, {"output0": [1, 80]}, metadata)
+    assert network.resolve().spec.input == InputSpec((224, 320), resize="stretch", antialias=True)
+
+
 def test_a_classifier_of_yolov5_is_asked_about(network: Network) -> None:
     network.write({"images": [1, 3, 224, 224]}, {"output0": [1, 3]}, YOLOV5)
     fields, result = network.asks()
@@ -353,10 +374,8 @@ def test_taggers_that_show_no_size(network: Network) -> None:
     fields, result = network.asks()
     assert {"head.type", "input.size"} <= set(fields)
     assert result.spec.input.size == (224, 224)
-    assert network.resolve(load_card(network.path.with_name("model.onnx.yaml")), imgsz=(192, 192)).spec.input.size == (
-        299,
-        299,
-    )
+    card = load_card(network.path.with_name("model.onnx.yaml"))
+    assert network.resolve(card, imgsz=(192, 192)).spec.input.size == (192, 192)
 
 
 @pytest.mark.parametrize(

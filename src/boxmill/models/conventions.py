@@ -70,6 +70,8 @@ def input_spec(case: Case, head: HeadShape, known: InputSpec) -> InputSpec:
     """
     card = case.card.input
     usual = (_EXPORTED if _exporter_speaks(case, head) else _USUAL)[head.type]
+    if usual.resize == "center_crop" and known.size[0] != known.size[1] and _exporter_speaks(case, head):
+        usual = replace(usual, resize="stretch")  # Ultralytics crops to squares only
     tagger = ", or center_crop" if head.type == "classes" else ""
     scales = f"{1 / 255!r} for 0-1, 1.0 for 0-255"
     spec = replace(

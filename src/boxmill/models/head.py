@@ -154,7 +154,26 @@ def _rows(case: Case, said: HeadType, tensor: TensorInfo) -> HeadShape:
         case.fail(f"expected the {said} head {form}, got {tensor_text(tensor)}")
     if said == "end2end":
         return HeadShape("end2end", None, None)
+    if case.card.head.type is None and case.exporter.kind == "ultralytics":
+        _check_queries(case, tensor, columns)
     return HeadShape("detr", columns - 4 if isinstance(columns, int) else case.names_count(), None)
+
+
+def _check_queries(case: Case, tensor: TensorInfo, columns: Dim) -> None:
+    """Older Ultralytics exported RT-DETR as (queries, 4 + classes); 8.4 selects inside the network."""
+    names = case.names_count()
+    if names is not None and columns == names + 4 and columns != 6:
+        return
+    case.fail(
+        f"{tensor_text(tensor)} is an RT-DETR head. Ultralytics exported it as {_QUERY_FORM}, and in newer versions as "
+        "(queries, 6) with centre x, centre y, width, height, score, class, which boxmill does not decode; "
+        + (
+            "use a version that gives the former"
+            if columns == 6 and names != 2
+            else "which one it is does not show: export it without dynamic=True, or say head: {type: detr} in a model "
+            "card if it is the former"
+        )
+    )
 
 
 def _rows_by_shape(case: Case, tensor: TensorInfo) -> HeadShape | None:

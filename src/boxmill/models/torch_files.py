@@ -75,12 +75,14 @@ def _describe(path: Path, scanned: Pickle, form: str) -> Kind:
     if any(module.startswith("ultralytics.") for module in modules):
         return _ultralytics(path, scanned, facts)
     if any(module.startswith("yolov6.") for module in modules):
-        return _repository("YOLOv6", "python deploy/ONNX/export_onnx.py --img 640 --batch 1 --weights", path, "", facts)
+        return _repository(
+            "YOLOv6", "python deploy/ONNX/export_onnx.py --img-size 640 --batch-size 1 --weights", path, "", facts
+        )
     if modules & {"models.yolo", "models.common"}:
         if classes & _YOLOV9:
             return _repository("YOLOv9", "python export.py --weights", path, " --include onnx --dynamic", facts)
         if classes & _YOLOV7:
-            return _repository("YOLOv7", "python export.py --weights", path, " --grid --dynamic", facts)
+            return _repository("YOLOv7", "python export.py --weights", path, " --grid", facts)
         return _repository("YOLOv5", "python export.py --weights", path, " --include onnx --dynamic", facts)
     if all(name.startswith(_WEIGHTS_ONLY) and not name.startswith("torch.nn.modules") for name in scanned.names):
         return Kind("a PyTorch checkpoint that holds weights and no network (a state dict)", _OWN_CODE, facts)
@@ -98,7 +100,9 @@ def _ultralytics(path: Path, scanned: Pickle, facts: tuple[tuple[str, str], ...]
         return Kind(
             f"an Ultralytics checkpoint ({task})", "boxmill runs detectors and taggers; give one of those", facts
         )
-    command = f"yolo export {shlex.quote(f'model={path}')} format=onnx dynamic=True"
+    # An RT-DETR with open dims does not show which of its two forms it has.
+    dynamic = "" if task.startswith("RTDETR") else " dynamic=True"
+    command = f"yolo export {shlex.quote(f'model={path}')} format=onnx{dynamic}"
     return Kind(f"an Ultralytics checkpoint ({task})", f"export it to ONNX with\n{command}", facts)
 
 
