@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shlex
 import struct
 import zipfile
@@ -17,6 +18,7 @@ _MAX_PICKLE = 16 << 20
 _RUNNABLE = frozenset({"DetectionModel", "ClassificationModel", "RTDETRDetectionModel", "WorldModel", "YOLOEModel"})
 _YOLOV9 = frozenset({"DDetect", "DualDDetect", "TripleDDetect", "RepNCSPELAN4", "ELAN1", "SPPELAN", "ADown", "CBFuse"})
 _YOLOV7 = frozenset({"IDetect", "IAuxDetect", "SPPCSPC", "ReOrg"})
+_DAMAGED_ZIP = Kind("a zip archive that is damaged or cut short", "copy or download it again")
 _WEIGHTS_ONLY = ("torch.", "torch._utils.", "torch.storage.", "collections.", "numpy", "_codecs.", "builtins.")
 _OWN_CODE = "load it in the code that made it and export it with torch.onnx.export"
 
@@ -38,7 +40,11 @@ def describe_zip(path: Path) -> Kind:
             with archive.open(pickle) as file:
                 scanned = scan_pickle(file.read(_MAX_PICKLE))
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError, zlib.error, struct.error):
-        return Kind("a zip archive that is damaged or cut short", "copy or download it again")
+        return _DAMAGED_ZIP
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # zipfile seeks wherever a damaged directory points
+            raise
+        return _DAMAGED_ZIP
     return _describe(path, scanned, "zip archive of torch.save")
 
 
@@ -112,7 +118,7 @@ def _repository(name: str, before: str, path: Path, after: str, facts: tuple[tup
 
 
 def _owner(scanned: Pickle) -> str:
-    foreign = sorted(name for name in scanned.names if not name.startswith((*_WEIGHTS_ONLY, "torch", "__builtin__")))
+    foreign = sorted(name for name in scanned.names if not name.startswith((*_WEIGHTS_ONLY, "__builtin__.")))
     return foreign[0] if foreign else "torch.nn modules"
 
 
