@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from onnx_writer import ULTRALYTICS, YOLOV5, Tensors, model
 
 from boxmill.errors import ModelError
@@ -15,7 +17,7 @@ from boxmill.labels import COCO80_EN, COCO91_EN, label_names
 from boxmill.models.card import Card, CardHead, CardInput, load_card
 from boxmill.models.onnx_metadata import read_onnx
 from boxmill.models.resolve import Resolution, resolve
-from boxmill.types import HeadSpec, InputSpec
+from boxmill.types import HeadSpec, HeadType, InputSpec
 
 ASSETS = os.environ.get("BOXMILL_ASSETS")
 CARDS = Path(__file__).parent.parent / "cards"
@@ -404,3 +406,45 @@ def test_detectors_may_be_filtered_as_pillow_does(network: Network) -> None:
     network.write(STATIC, {"out": [1, 84, 8400]}, ULTRALYTICS)
     result = network.resolve(Card(input=CardInput(resize="stretch", interpolation="bicubic", antialias=True)))
     assert result.spec.input == InputSpec(resize="stretch", interpolation="bicubic", antialias=True)
+
+
+# --- anything
+
+SIDES = st.sampled_from([1, 4, 32, 80, 81, 100, 300, 400, 1600, "K", None])
+DIMS = st.none() | st.lists(SIDES, min_size=1, max_size=3)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    outputs=st.dictionaries(st.sampled_from(["boxes", "scores", "labels", "a", "b", "c"]), DIMS, min_size=2),
+    labels=st.sets(st.sampled_from(["labels", "a"])),
+    said=st.sampled_from([None, "triple", "detr", "nanodet", "end2end", "classes"]),
+    names=st.sampled_from([None, COCO80_EN, ("one",)]),
+    image=st.sampled_from([NANO_INPUT, OPEN]),
+)
+def test_any_outputs_end_in_a_model_or_a_usable_message(
+    network: Network, outputs: Tensors, labels: set[str], said: HeadType | None, names: Any, image: Tensors
+) -> None:
+    network.write(image, outputs, **dict.fromkeys(labels, INT64))
+    card = Card(head=CardHead(said))
+    try:
+        result = network.resolve(card, labels=names)
+    except ModelError as error:
+        if "CONFIRM" not in str(error):
+            return
+        _, result = network.asks(card, labels=names)
+    assert set(head(result).outputs) <= set(outputs)
+    assert head(result).type in (said, "triple", "detr", "nanodet")
+    assert len(head(result).outputs) == {"triple": 3, "detr": 2}.get(head(result).type, len(outputs))
+
+
+@pytest.mark.parametrize("count", range(2, 7))
+def test_the_right_outputs_are_found_in_any_company(network: Network, count: int) -> None:
+    card = Card(input=SAID, head=CardHead("nanodet", activation="none"), labels=COCO80_EN)
+    some = {name: MAPS[name] for name in IN_ORDER[:count]}
+    network.write(NANO_INPUT, some)
+    if count == 6:
+        assert head(network.resolve(card)).outputs == IN_ORDER
+        return
+    with pytest.raises(ModelError, match="expected the outputs of a nanodet head"):
+        network.resolve(card)
