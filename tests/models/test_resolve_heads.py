@@ -408,6 +408,16 @@ def test_detectors_may_be_filtered_as_pillow_does(network: Network) -> None:
     assert result.spec.input == InputSpec(resize="stretch", interpolation="bicubic", antialias=True)
 
 
+def test_the_two_heads_of_a_yolov9_in_training_form(network: Network) -> None:
+    network.write(STATIC, {"output0": [1, 7, 8400], "2031": [1, 7, 8400]}, YOLOV5)
+    with pytest.raises(ModelError, match="uses the second of two") as caught:
+        network.resolve()
+    proposed = network.path.with_name("model.onnx.yaml")
+    proposed.write_text(str(caught.value).split("yaml:\n", 1)[1], encoding="utf-8")
+    result = network.resolve(load_card(proposed))
+    assert head(result) == HeadSpec("yolo", outputs=("2031",))
+
+
 # --- anything
 
 SIDES = st.sampled_from([1, 4, 32, 80, 81, 100, 300, 400, 1600, "K", None])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import NoReturn
 
 from boxmill.models.case import Case, tensor_list
 from boxmill.models.grid import stride_sets
@@ -53,11 +54,21 @@ def several_outputs(case: Case, said: HeadType | None, size: tuple[int, int]) ->
             f"expected the outputs of a {said} head, {_FORMS[said]}, got {tensor_list(case.outputs)}; name them in "
             "this order in the model card under head.outputs, or correct head.type"
         )
-    first = case.outputs[0].name
+    _fail_unclear(case)
+
+
+def _fail_unclear(case: Case) -> NoReturn:
+    outputs, shown_card = tensor_list(case.outputs), f"model card {case.weights.name}.yaml"
+    if case.exporter.kind == "yolov5" and len({one.dims for one in case.outputs}) == 1:
+        case.fail(
+            f"the network has {len(case.outputs)} heads of one shape, {outputs}, as YOLOv9 exports its training heads; "
+            f"its own detect_dual.py uses the second of two. Name the one to use in a {shown_card}:\n"
+            f"version: 1\nhead: {{outputs: [{case.outputs[1].name!r}]}}"
+        )
     case.fail(
-        f"expected one output, the network has {len(case.outputs)}: {tensor_list(case.outputs)}; name the one that "
-        f"holds the boxes in a model card {case.weights.name}.yaml, for example\nversion: 1\n"
-        f"head: {{outputs: [{first!r}]}}\nor, of a head with several outputs, its type and all of them in order: "
+        f"expected one output, the network has {len(case.outputs)}: {outputs}; name the one that holds the boxes in a "
+        f"{shown_card}, for example\nversion: 1\nhead: {{outputs: [{case.outputs[0].name!r}]}}\n"
+        "or, of a head with several outputs, its type and all of them in order: "
         + "; ".join(f"{head}: {form}" for head, form in _FORMS.items())
     )
 
