@@ -92,6 +92,9 @@ def test_end2end_takes_other_shapes_only_by_its_card(network: Network) -> None:
     assert result.spec.input.dynamic
     network.write(STATIC, {"output0": [1, 300, 6]}, {**ULTRALYTICS, "end2end": "True"})
     assert not network.resolve(Card(input=CardInput(dynamic=True))).rect
+    network.write(STATIC, {"output0": [1, None, 6]}, {**ULTRALYTICS, "end2end": "True"})
+    with pytest.raises(ModelError, match="--imgsz is 320x320, the network's input is fixed at 640x640"):
+        network.resolve(Card(input=CardInput(dynamic=True)), imgsz=(320, 320))
 
 
 def test_end2end_without_metadata(network: Network) -> None:

@@ -72,6 +72,8 @@ def resolve(
     sides = _sides(case, layout)
     size = _size(case, sides, imgsz)
     shape = head_shape(case, size)
+    if not shape.on_grid and sides != (None, None):
+        size = _fixed_size(case, sides, imgsz)  # no card can open these
     size = _confirmed_size(case, shape, size)
     fixed = _why_fixed(case, sides, shape)
     known = _known_input(case, layout, size, shape, fixed)
