@@ -41,7 +41,7 @@ def _labels(spec: ModelSpec, card: Card, comment: str) -> str:
         return f"labels: [{', '.join(_quoted(name) for name in card.labels)}]"
     if not spec.names:
         return f"labels: labels.txt  # {comment}"
-    return f"# labels: labels.txt  # {len(spec.names)} names, one a line; coco80 for COCO's 80"
+    return f"# labels: labels.txt  # {len(spec.names)} names, one a line; coco80 and coco91 are built in"
 
 
 def _input_entries(spec: ModelSpec) -> list[tuple[str, str]]:
