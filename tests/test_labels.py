@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 from boxmill.errors import ModelError, UsageError
-from boxmill.labels import COCO80_EN, COCO80_ZH, label_names, load_labels, parse_classes, translate
+from boxmill.labels import (
+    COCO80_EN,
+    COCO80_ZH,
+    COCO91_EN,
+    COCO91_ZH,
+    label_names,
+    load_labels,
+    parse_classes,
+    translate,
+)
 
 ASSETS = os.environ.get("BOXMILL_ASSETS")
 needs_assets = pytest.mark.skipif(ASSETS is None, reason="BOXMILL_ASSETS is not set: no lists to compare with")
@@ -37,6 +46,14 @@ def write(folder: Path, name: str, text: str | bytes) -> Path:
 )
 def test_label_files(tmp_path: Path, name: str, text: str) -> None:
     assert load_labels(write(tmp_path, name, text)) == ("人", "car", "dog")
+
+
+@pytest.mark.parametrize("name", ["a.json", "b.yaml", "c.txt"])
+def test_54092_names(tmp_path: Path, name: str) -> None:
+    names = tuple(f"标签{index}" for index in range(54092))
+    by_id = json.dumps(dict(enumerate(names)), ensure_ascii=False)
+    text = {"a.json": by_id, "b.yaml": "names:\n- " + "\n- ".join(names), "c.txt": "\n".join(names)}[name]
+    assert load_labels(write(tmp_path, name, text)) == names
 
 
 @pytest.mark.parametrize(
@@ -90,6 +107,7 @@ def test_labels_of_a_card(tmp_path: Path) -> None:
     assert label_names(None) is None
     assert label_names(("a",)) == ("a",)
     assert label_names("coco80") == COCO80_EN
+    assert label_names("coco91") == COCO91_EN
     assert label_names(write(tmp_path, "a.txt", "x\ny")) == ("x", "y")
 
 
@@ -122,6 +140,16 @@ def test_coco_pairs(index: int, english: str, chinese: str) -> None:
     assert (COCO80_EN[index], COCO80_ZH[index]) == (english, chinese)
 
 
+def test_coco_by_category_id() -> None:
+    for names, other in ((COCO91_EN, COCO80_EN), (COCO91_ZH, COCO80_ZH)):
+        assert len(names) == 91
+        assert tuple(name for name in names if name != "N/A") == other
+    known = {0: "N/A", 1: "person", 12: "N/A", 13: "stop sign", 44: "bottle", 62: "chair", 67: "dining table"}
+    known |= {70: "toilet", 72: "tv", 82: "refrigerator", 84: "book", 90: "toothbrush"}
+    assert {index: COCO91_EN[index] for index in known} == known
+    assert COCO91_ZH[90] == "牙刷"
+
+
 @needs_assets
 def test_coco_names_are_those_of_the_annotations() -> None:
     text = (Path(ASSETS or "") / "photos" / "train128.coco.json").read_text(encoding="utf-8")
@@ -133,6 +161,8 @@ def test_translate() -> None:
     assert translate(COCO80_EN, "zh") == COCO80_ZH
     assert translate(COCO80_ZH, "en") == COCO80_EN
     assert translate(COCO80_ZH, "zh") == COCO80_ZH
+    assert translate(COCO91_EN, "zh") == COCO91_ZH
+    assert translate(COCO91_ZH, "en") == COCO91_EN
     assert translate(("person",), "zh") is None
     assert translate((*COCO80_EN[:79], "brush"), "zh") is None
 
@@ -142,6 +172,7 @@ def test_classes_by_id_and_name() -> None:
     assert parse_classes(["雪板", "dog"], ("dog", "雪板")) == (0, 1)
     assert parse_classes(["Person", " 汽车 ", "traffic light"], COCO80_ZH) == (0, 2, 9)
     assert parse_classes(["dog"], ("dog", "cat", "dog")) == (0, 2)
+    assert parse_classes(["person", "牙刷"], COCO91_EN) == (1, 90)
     assert parse_classes(["Dog"], ("dog", "Dog")) == (1,)
     assert parse_classes(["1"], ("1", "0")) == (1,)
     assert parse_classes([], COCO80_EN) == ()

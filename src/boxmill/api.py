@@ -42,7 +42,7 @@ def resolve_model(chosen: ModelSettings, *, fake: bool = False) -> Resolution:
     Raises:
         ModelError: they are unreadable or do not fit together.
     """
-    if not chosen.weights.is_file():
+    if not chosen.weights.exists():
         raise ModelError(f"weights not found: {str(chosen.weights)!r}; expected an ONNX file")
     card_path = chosen.card or (chosen.weights if fake else find_card(chosen.weights))
     card = Card() if card_path is None else load_card(card_path)
@@ -175,6 +175,7 @@ def fingerprint(settings: RunSettings, resolution: Resolution) -> dict[str, obje
         post["keep_conf"] = post["conf"]
     return {
         "weights": None if fake else file_sha256(settings.model.weights),
+        **({"external": [file_sha256(path) for path in resolution.external]} if resolution.external else {}),
         "runtime": engine.runtime,
         "precision": "fp32" if fake else effective_precision(engine.precision),
         "rect": resolution.rect,

@@ -1,4 +1,4 @@
-"""`boxmill doctor`: says what is wrong with a run, and what mends it."""
+"""`boxmill doctor`: says what is wrong with a run, and what mends it (weights: test_doctor_weights)."""
 
 from __future__ import annotations
 

@@ -1,37 +1,149 @@
-"""`boxmill doctor`: what is in a run, and whether it is as it was written."""
+"""`boxmill doctor`: what a weights file is and how it would be run; what is in a run, and whether it is whole."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from boxmill.errors import UsageError
 
+if TYPE_CHECKING:
+    from boxmill.models import Kind, OnnxSummary, Resolution, TensorInfo
 
-def doctor(path: Path, /, *, verify: Annotated[bool, Parameter(negative="")] = False) -> int:
-    """Look into a run's folder.
+_SHOWN_NAMES = 8
+_SHOWN_ENTRIES = 24  # of metadata
+_SHOWN_TEXT = 72  # characters of one
+
+
+def doctor(
+    path: Path,
+    /,
+    *,
+    card: Path | None = None,
+    labels: Path | None = None,
+    verify: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Say what a weights file is and how it would be run, or look into a run's folder.
 
     Examples:
 
+        boxmill doctor best.onnx
+
+        boxmill doctor best.pt
+
         boxmill doctor runs/photos --verify
 
-    Exit codes: 0 nothing is wrong, 6 something is damaged, 2 the folder is no run.
+    Of an ONNX file: inputs, outputs, metadata, and what is concluded from them and from its card. Where something
+    cannot be known, a card to confirm. Of any other file: what it is, and how to make an ONNX file of it. No file is
+    executed. Exit codes: 0 nothing is wrong, 2 neither weights nor a run, 4 these weights cannot be run as they are,
+    6 something in the run is damaged.
 
     Parameters
     ----------
     path
-        The run's folder, such as runs/photos.
+        A file with weights, or a run's folder, such as runs/photos.
+    card
+        Model card of the weights. Default: the .yaml beside them, if there is one.
+    labels
+        Class names: JSON, YAML or text, one a line. Default: those of the card or the weights.
     verify
-        Read everything: every frame and checksum of the journal, one record for each input, every JSON file.
+        Read everything of a run: every frame and checksum of the journal, one record for each input, every JSON file.
     """
+    if (path / "run.json").is_file():
+        return _run(path, verify=verify)
+    from boxmill.models import recognize_folder
+
+    if not path.exists() or (path.is_dir() and recognize_folder(path) is None):
+        what = "it holds no run.json" if path.is_dir() else "nothing is there"
+        raise UsageError(f"{str(path)!r} is no run: {what}; expected weights, or a folder such as runs/photos")
+    return _weights(path, card, labels)
+
+
+def _weights(path: Path, card: Path | None, labels: Path | None) -> int:
+    from boxmill.api import resolve_model
+    from boxmill.models import find_card, read_onnx, recognize
+    from boxmill.settings import ModelSettings
+
+    other = recognize(path) if path.is_file() else None
+    if other is not None:
+        _print_kind(path, other)
+    summary = read_onnx(path)  # raises what `boxmill run` says of a file that is no ONNX
+    _print_file(summary)
+    beside = card or find_card(path)
+    _print("card", "none beside the weights" if beside is None else str(beside))
+    resolution = resolve_model(ModelSettings(path, card=card, labels=labels))
+    _print_conclusions(resolution)
+    return 0
+
+
+def _print_kind(path: Path, kind: Kind) -> None:
+    _print("file", f"{path}: {kind.name}, {_size(path.stat().st_size)}")
+    for what, text in kind.facts:
+        _print(what, text)
+
+
+def _print_file(summary: OnnxSummary) -> None:
+    opset = "no opset" if summary.opset is None else f"opset {summary.opset}"
+    made_by = f", by {summary.producer}" if summary.producer else ""
+    size = _size(summary.path.stat().st_size)
+    _print("file", f"{summary.path}: ONNX, {size}, {opset}, IR version {summary.ir_version}{made_by}")
+    for what, tensors in (("inputs", summary.inputs), ("outputs", summary.outputs)):
+        _print_list(what, [_tensor(tensor) for tensor in tensors])
+    entries = [f"{key} {_short(text)}" for key, text in summary.metadata.items()]
+    _print_list("metadata", entries or ["none"])
+    _print_list("weights", [f"{path.name}, {_size(path.stat().st_size)}" for path in summary.external])
+
+
+def _print_conclusions(resolution: Resolution) -> None:
+    names = resolution.spec.names
+    more = ", …" if len(names) > _SHOWN_NAMES else ""
+    _print("labels", f"{len(names)}: {', '.join(names[:_SHOWN_NAMES])}{more}")
+    _print("task", "tags of the whole image" if resolution.spec.task == "tag" else "boxes")
+    for line in resolution.table().splitlines():
+        print(_clean(line))
+    for warning in resolution.warnings:
+        _print("warning", warning)
+
+
+def _print_list(what: str, entries: Iterable[str]) -> None:
+    """One a line; the first stands beside its heading."""
+    for index, entry in enumerate(entries):
+        if index == _SHOWN_ENTRIES:
+            _print("", "…")
+            return
+        _print("" if index else what, entry)
+
+
+def _print(what: str, text: str) -> None:
+    print(_clean(f"{what:<10}{'' if len(what) < 10 else ' '}{text}"), flush=True)
+
+
+def _tensor(tensor: TensorInfo) -> str:
+    dims = "?" if tensor.dims is None else ", ".join("?" if dim is None else str(dim) for dim in tensor.dims)
+    return f"{tensor.name} {tensor.element} ({dims})"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN_TEXT else f"{text[:_SHOWN_TEXT]}… ({len(text)} characters)"
+
+
+def _clean(text: str) -> str:
+    """What a file says of itself may hold anything; a terminal must not obey it."""
+    return "".join(mark if mark.isprintable() else "�" for mark in text)
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**20:.1f} MiB" if count >= 1 << 20 else f"{count / 2**10:.1f} KiB"
+
+
+def _run(path: Path, *, verify: bool) -> int:
     from boxmill.store import MAX_JSON_FILES, JsonStyle, Manifest, load
     from boxmill.store import verify as check
 
-    if not (path / "run.json").is_file():
-        raise UsageError(f"{str(path)!r} is no run: it holds no run.json; expected a folder such as runs/photos")
     manifest = Manifest(path)
     states = load(path, manifest.total)
     done = states.finished()
