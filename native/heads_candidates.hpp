@@ -158,7 +158,7 @@ static inline float expectation(const float* values, int32_t bins) {
 }
 
 // Distributions of the distances to left, top, right and bottom.
-static inline bool decode_sides(Search& search, const float* raw, int64_t anchor, float* box) {
+static bool decode_sides(Search& search, const float* raw, int64_t anchor, float* box) {
     const HeadRequest& q = search.q;
     float x, y, stride, sides[4];
     search.grid.cell(q, anchor, &x, &y, &stride);
@@ -172,17 +172,22 @@ static inline bool decode_sides(Search& search, const float* raw, int64_t anchor
     return is_number(box);
 }
 
-static inline bool decode_corners(const HeadRequest& q, const float* raw, float* box) {
+static bool decode_corners(Search& search, const float* raw, float* box) {
+    const HeadRequest& q = search.q;
     const float size[2] = {static_cast<float>(q.network_width), static_cast<float>(q.network_height)};
     for (int k = 0; k < 4; ++k) box[k] = q.normalized ? raw[k] * size[k % 2] : raw[k];
     return is_number(box);
 }
 
+// Kept out of decode_box, which then stays small enough to be inlined: 8000 candidates took 20 us longer otherwise.
+[[gnu::noinline]] static bool decode_no_centre(Search& search, const float* raw, int64_t anchor, float* box) {
+    return search.q.head == Head::nanodet ? decode_sides(search, raw, anchor, box) : decode_corners(search, raw, box);
+}
+
 // A box as the head gives it -> x1, y1, x2, y2 in network pixels; false: a coordinate is NaN.
 static inline bool decode_box(Search& search, const float* raw, int64_t anchor, float* box) {
     const HeadRequest& q = search.q;
-    if (q.head == Head::nanodet) return decode_sides(search, raw, anchor, box);
-    if (q.head == Head::selected) return decode_corners(q, raw, box);
+    if (q.head == Head::nanodet || q.head == Head::selected) return decode_no_centre(search, raw, anchor, box);
     float cx = raw[0], cy = raw[1], w = raw[2], h = raw[3];
     if (q.head == Head::yolox) {
         float x, y, stride;
