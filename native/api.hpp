@@ -31,6 +31,21 @@ struct NmsReply {
     float cut;       // where truncated: the highest score lost, of the (max_nms+1)th candidate or (max_det+1)th survivor
 };
 
+struct SoftRequest {
+    NmsRequest boxes;  // its limits are not used
+    bool gaussian;     // score *= exp(-iou^2 / sigma); otherwise score *= 1 - iou where iou > the threshold
+    float iou;
+    double sigma;
+    float conf;  // a box goes when its score is not greater any more; 0 or more
+    int64_t max_det;
+};
+
+struct SoftReply {
+    const int32_t* kept;  // indices into the request, by decayed score, ties by lower index; lives in the arena
+    const float* scores;  // decayed; arena
+    int64_t count;
+};
+
 enum class Head : int32_t { yolo, yolov5, yolox, nanodet, detr, selected };
 enum class Activation : int32_t { none, sigmoid, softmax };
 
@@ -96,6 +111,7 @@ struct LetterboxRequest {
 struct Table {
     const char* name;
     NmsReply (*nms)(const NmsRequest&, Arena&);
+    SoftReply (*soft_nms)(const SoftRequest&, Arena&);
     HeadReply (*head)(const HeadRequest&, Arena&);
     void (*letterbox)(const LetterboxRequest&, Arena&);
 };

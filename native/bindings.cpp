@@ -7,6 +7,7 @@
 #include <nanobind/stl/tuple.h>
 
 #include <array>
+#include <cfloat>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
@@ -97,10 +98,10 @@ private:
     bool none_, held_ = false;
 };
 
-// False where the object is not a number.
-bool read_threshold(nb::handle source, double& value) {
+// False where the object is not a number from 0 to `most`.
+bool read_number(nb::handle source, double most, double& value) {
     value = PyFloat_AsDouble(source.ptr());
-    if (PyErr_Occurred() == nullptr) return value >= 0 && value <= 1;
+    if (PyErr_Occurred() == nullptr) return value >= 0 && value <= most;
     PyErr_Clear();
     return false;
 }
@@ -114,6 +115,18 @@ bool read_count(nb::handle source, int64_t& value) {
     return false;
 }
 
+// Native int64s.
+nb::object indices(const int32_t* rows, int64_t count) {
+    PyObject* bytes = PyByteArray_FromStringAndSize(nullptr, count * static_cast<Py_ssize_t>(sizeof(int64_t)));
+    if (bytes == nullptr) throw nb::python_error();
+    char* out = PyByteArray_AS_STRING(bytes);
+    for (int64_t i = 0; i < count; ++i) {
+        const int64_t index = rows[i];
+        std::memcpy(out + i * sizeof index, &index, sizeof index);
+    }
+    return nb::steal(bytes);
+}
+
 nb::object nms_answer(const NmsRequest& request) {
     Arena& arena = thread_arena();
     NmsReply reply;
@@ -122,37 +135,65 @@ nb::object nms_answer(const NmsRequest& request) {
         arena.reset();
         reply = chosen->nms(request, arena);
     }
-    PyObject* kept = PyByteArray_FromStringAndSize(nullptr, reply.count * static_cast<Py_ssize_t>(sizeof(int64_t)));
-    if (kept == nullptr) throw nb::python_error();
-    char* out = PyByteArray_AS_STRING(kept);
-    for (int64_t i = 0; i < reply.count; ++i) {
-        const int64_t index = reply.kept[i];
-        std::memcpy(out + i * sizeof index, &index, sizeof index);
-    }
     nb::object cut = reply.truncated ? nb::object(nb::float_(reply.cut)) : nb::none();
-    return nb::make_tuple(nb::steal(kept), reply.nan, cut);
+    return nb::make_tuple(indices(reply.kept, reply.count), reply.nan, cut);
 }
 
-// None where the arguments are not of the plain form (see _native.pyi): the Python side then converts them or says what is
-// wrong.
+// Boxes, scores and classes of the plain form (see _native.pyi).
+struct Rows {
+    View boxes, scores, classes;
+
+    Rows(nb::handle boxes_, nb::handle scores_, nb::handle classes_) : boxes(boxes_), scores(scores_), classes(classes_) {}
+
+    bool read(NmsRequest& request) const {
+        if (!boxes.is("f", 4, 2) || !scores.is("f", 4, 1)) return false;
+        request.boxes = static_cast<const float*>(boxes.data());
+        request.scores = static_cast<const float*>(scores.data());
+        request.n = scores.length(0);
+        if (boxes.length(0) != request.n || boxes.length(1) != 4 || request.n > most_rows) return false;
+        if (classes.is_none()) return true;
+        request.wide_classes = classes.is("lq", sizeof(int64_t), 1);
+        request.classes = classes.data();
+        return (request.wide_classes || classes.is("il", sizeof(int32_t), 1)) && classes.length(0) == request.n;
+    }
+};
+
+// None where the arguments are not of the plain form: the Python side then converts them or says what is wrong.
 nb::object nms_call(nb::handle boxes, nb::handle scores, nb::handle classes, nb::handle iou, nb::handle max_nms,
                     nb::handle max_det, bool want_cut) {
-    const View box(boxes), score(scores);
-    if (!box.is("f", 4, 2) || !score.is("f", 4, 1)) return nb::none();
-    const Py_ssize_t n = score.length(0);
+    const Rows rows(boxes, scores, classes);
+    NmsRequest request{};
     double threshold;
-    NmsRequest request{static_cast<const float*>(box.data()), static_cast<const float*>(score.data()), nullptr, false, n, {}};
-    request.limits.want_cut = want_cut;
-    if (box.length(0) != n || box.length(1) != 4 || n > INT32_MAX - 64 || !read_threshold(iou, threshold) ||
-        !read_count(max_nms, request.limits.max_nms) || !read_count(max_det, request.limits.max_det))
+    if (!rows.read(request) || !read_number(iou, 1, threshold) || !read_count(max_nms, request.limits.max_nms) ||
+        !read_count(max_det, request.limits.max_det))
         return nb::none();
     request.limits.iou = static_cast<float>(threshold);
-    if (classes.is_none()) return nms_answer(request);
-    const View ids(classes);
-    request.wide_classes = ids.is("lq", sizeof(int64_t), 1);
-    if ((!request.wide_classes && !ids.is("il", sizeof(int32_t), 1)) || ids.length(0) != n) return nb::none();
-    request.classes = ids.data();
+    request.limits.want_cut = want_cut;
     return nms_answer(request);
+}
+
+nb::object soft_nms_call(nb::handle boxes, nb::handle scores, nb::handle classes, bool gaussian, nb::handle iou,
+                         nb::handle sigma, nb::handle conf, nb::handle max_det) {
+    const Rows rows(boxes, scores, classes);
+    SoftRequest request{};
+    double threshold, least;
+    if (!rows.read(request.boxes) || !read_number(iou, 1, threshold) || !read_number(sigma, DBL_MAX, request.sigma) ||
+        request.sigma == 0 || !read_number(conf, DBL_MAX, least) || !read_count(max_det, request.max_det))
+        return nb::none();
+    request.gaussian = gaussian;
+    request.iou = static_cast<float>(threshold);
+    request.conf = static_cast<float>(least) + 0.0f;  // -0 becomes 0
+    Arena& arena = thread_arena();
+    SoftReply reply;
+    {
+        nb::gil_scoped_release unlocked;
+        arena.reset();
+        reply = chosen->soft_nms(request, arena);
+    }
+    const nb::object decayed = nb::steal(PyByteArray_FromStringAndSize(reinterpret_cast<const char*>(reply.scores),
+                                                                       reply.count * static_cast<Py_ssize_t>(sizeof(float))));
+    if (!decayed.is_valid()) throw nb::python_error();
+    return nb::make_tuple(indices(reply.kept, reply.count), decayed);
 }
 
 // One image's result as Python takes it: (boxes, scores, classes, anchors behind one another, count, cut, nan).
@@ -364,8 +405,10 @@ NB_MODULE(_native, module) {
     module.def("letterbox", &letterbox, nb::arg("source").noconvert(), nb::arg("target").noconvert(), nb::arg("place"),
                nb::arg("values"), nb::arg("channels_last"), nb::arg("bgr"),
                "Resizes, normalises and pads (H, W, 3) uint8 RGB into a float32 network input, in place.");
-    module.def("nms", &nms_call, nb::arg("boxes"), nb::arg("scores"), nb::arg("classes").none(), nb::arg("iou"),
+    module.def("nms", &nms_call, nb::arg("boxes"), nb::arg("scores"), nb::arg("classes").none(), nb::arg("iou").none(),
                nb::arg("max_nms"), nb::arg("max_det"), nb::arg("want_cut"));
+    module.def("soft_nms", &soft_nms_call, nb::arg("boxes"), nb::arg("scores"), nb::arg("classes").none(), nb::arg("gaussian"),
+               nb::arg("iou").none(), nb::arg("sigma").none(), nb::arg("conf").none(), nb::arg("max_det"));
     module.def("postprocess", &postprocess_call, nb::arg("raw"), nb::arg("head"), nb::arg("normalized"), nb::arg("sigmoid"),
                nb::arg("strides"), nb::arg("network"), nb::arg("conf"), nb::arg("iou"), nb::arg("max_det"), nb::arg("max_nms"),
                nb::arg("wanted").none(), nb::arg("agnostic"), nb::arg("multi_label"), nb::arg("geometry").none());

@@ -29,6 +29,21 @@ def nms(
     None: an argument is not native-endian, C-contiguous, aligned, of the shape and type above, or within its range.
     """
 
+def soft_nms(
+    boxes: npt.NDArray[np.float32],  # (n, 4) float32
+    scores: npt.NDArray[np.float32],  # (n,) float32
+    classes: npt.NDArray[Any] | None,  # (n,) int32 or int64
+    gaussian: bool,
+    iou: float,  # 0 to 1; used where not gaussian
+    sigma: float,  # above 0, finite; used where gaussian
+    conf: float,  # 0 or more, finite
+    max_det: int,  # 0 or more
+) -> tuple[bytearray, bytearray] | None:
+    """Kept indices as native int64s, their decayed scores as float32.
+
+    None: an argument is not native-endian, C-contiguous, aligned, of the shape and type above, or within its range.
+    """
+
 def postprocess(
     raw: npt.NDArray[np.float32],  # (images, rows, columns) float32
     head: int,  # 0 yolo, 1 yolov5, 2 yolox

@@ -65,7 +65,7 @@ def detr_pair(kind, rng, queries: int, columns: int, head: HeadSpec) -> list[np.
 
 def triple_of(kind, rng, rows: int, dtype: str = "i8") -> list[np.ndarray]:
     values = kind(rng, rows, 1)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(all="ignore"):
         boxes = np.concatenate([values[:2] - values[2:4] / 2, values[:2] + values[2:4] / 2]).T
     return [np.ascontiguousarray(boxes), values[4], rng.choice(np.array(LABELS[dtype], dtype), rows)]
 

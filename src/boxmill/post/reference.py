@@ -21,6 +21,7 @@ __all__ = [
     "iou_with",
     "nms",
     "postprocess",
+    "soft_nms",
     "to_source",
 ]
 
@@ -84,6 +85,45 @@ def nms(
     kept = survivors if max_det is None else survivors[:max_det]
     lost += [float(scores[i]) for i in survivors[len(kept) :][:1]]
     return NmsResult(np.array(kept, np.int64), int(np.count_nonzero(~numbers)), max(lost, default=None))
+
+
+def soft_nms(
+    boxes: Float32,
+    scores: Float32,
+    classes: npt.NDArray[Any] | None = None,
+    *,
+    method: str = "linear",
+    iou: float = 0.3,
+    sigma: float = 0.5,
+    conf: float = 0.001,
+    max_det: int | None = None,
+) -> tuple[Int64, Float32]:
+    """Class-aware Soft-NMS (arXiv 1704.04503): kept rows, by decayed score, and those scores, decayed in double.
+
+    The best box, the lower index on ties, multiplies the scores of the others of its class by 1 - IoU where that is
+    greater than float32(iou) (`linear`), or by exp(-IoU^2 / sigma) (`gaussian`). Only scores > float32(conf) remain.
+    """
+    numbers = ~(np.isnan(boxes).any(axis=1) | np.isnan(scores))  # (N,)
+    rows = np.flatnonzero(numbers & (scores > np.float32(conf)))
+    current = scores[rows].astype(np.float64)
+    kept: list[int] = []
+    decayed: list[float] = []
+    while len(rows) and (max_det is None or len(kept) < max_det):
+        first = int(np.argmax(current))
+        best = rows[first]
+        kept.append(int(best))
+        decayed.append(float(current[first]))
+        rows, current = np.delete(rows, first), np.delete(current, first)
+        ratio = iou_with(boxes[best], boxes[rows])  # (len(rows),)
+        overlapping = ratio > (np.float32(iou) if method == "linear" else 0)
+        if classes is not None:
+            overlapping &= classes[rows] == classes[best]
+        doubles = ratio.astype(np.float64)
+        with np.errstate(all="ignore"):
+            factors = 1 - doubles if method == "linear" else np.exp(-(doubles * doubles) / sigma)
+            current = np.where(overlapping, current * factors, current)
+        rows, current = rows[current > np.float32(conf)], current[current > np.float32(conf)]
+    return np.array(kept, np.int64), np.array(decayed).astype(np.float32)
 
 
 # Raw head to final boxes.
