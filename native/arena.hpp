@@ -22,6 +22,8 @@ public:
 
 private:
     struct Block;
+    static void release(Block* block);
+
     Block* head_ = nullptr;
     size_t used_ = 0;
 };

@@ -1,0 +1,237 @@
+// Coverage-guided fuzzing of the kernels behind the bindings: scripts/fuzz builds it with Clang's libFuzzer,
+// AddressSanitizer and UBSan. Every input becomes one valid request (what the bindings let through); every instruction
+// set must give the same bits, and the answer must be one that the contract allows.
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <vector>
+
+#include "../api.hpp"
+#include "../arena.hpp"
+
+namespace {
+
+using namespace boxmill;
+
+void require(bool holds, const char* what) {
+    if (holds) return;
+    std::fprintf(stderr, "broken: %s\n", what);
+    std::abort();
+}
+
+// The fuzzer's bytes; zeros once they are used up.
+class Bytes {
+public:
+    Bytes(const uint8_t* data, size_t size) : data_(data), left_(size) {}
+    uint32_t byte() { return left_ == 0 ? 0 : (--left_, *data_++); }
+    uint32_t word() {
+        const uint32_t low = byte();
+        return low | byte() << 8;
+    }
+    int32_t between(int32_t least, int32_t most) {
+        return least + static_cast<int32_t>(word() % static_cast<uint32_t>(most - least + 1));
+    }
+    bool flag() { return byte() & 1; }
+    float unit() { return static_cast<float>(byte()) / 255.0f; }
+
+private:
+    const uint8_t* data_;
+    size_t left_;
+};
+
+// Numbers for large arrays from few bytes: any float32 pattern, small whole numbers that tie, and uniform ones.
+class Numbers {
+public:
+    explicit Numbers(Bytes& bytes) : state_(bytes.word() * 2654435761u + 1) {
+        for (float& value : patterns_) {
+            const uint32_t bits = bytes.word() | bytes.word() << 16;
+            std::memcpy(&value, &bits, sizeof value);
+        }
+        odd_ = bytes.byte();
+        whole_ = bytes.byte();
+        range_ = 1.0f + static_cast<float>(bytes.word());
+    }
+    uint32_t draw() {
+        state_ = state_ * 1664525u + 1013904223u;
+        return state_ >> 8;
+    }
+    float number(float range) {
+        const uint32_t kind = draw() & 255;
+        if (kind < odd_ / 4) return patterns_[draw() % count];
+        if (kind < whole_) return static_cast<float>(draw() % 8) * range / 8;
+        return static_cast<float>(draw() % 65536) / 65536.0f * range;
+    }
+    float coordinate() { return number(range_); }
+
+private:
+    static constexpr int count = 4;
+    uint32_t state_, odd_, whole_;
+    float patterns_[count], range_;
+};
+
+std::vector<const Table*> tables() {
+    std::vector<const Table*> found;
+    for (const char* const* name = table_names(); *name != nullptr; ++name) found.push_back(find_table(*name));
+    return found;
+}
+
+const std::vector<const Table*> every = tables();
+
+template <class T>
+std::vector<T> copied(const T* start, int64_t count) {
+    return std::vector<T>(start, start + count);
+}
+
+bool same_bits(float a, float b) { return std::memcmp(&a, &b, sizeof a) == 0; }
+
+NmsLimits limits(Bytes& bytes, int64_t n, bool want_cut) {
+    NmsLimits chosen{bytes.unit(), INT64_MAX, INT64_MAX, want_cut};
+    if (bytes.flag()) chosen.max_nms = 1 + bytes.between(0, 65535) % (n + 1);
+    if (bytes.flag()) chosen.max_det = 1 + bytes.between(0, 65535) % (n + 1);
+    return chosen;
+}
+
+void fuzz_nms(Bytes& bytes) {
+    const int64_t n = bytes.byte() < 255 ? bytes.between(0, 40) : bytes.between(0, 2000);  // 512 survivors make a grid
+    const bool wide = bytes.flag(), one_class = bytes.byte() < 64;
+    const int32_t class_range = bytes.byte() < 128 ? 3 : 40000;
+    const bool cut = bytes.flag();
+    const NmsLimits chosen = limits(bytes, n, cut);
+    Numbers numbers(bytes);
+    std::vector<float> boxes(4 * n), scores(n);
+    std::vector<int32_t> narrow_ids(wide ? 0 : n);
+    std::vector<int64_t> wide_ids(wide ? n : 0);
+    for (int64_t i = 0; i < n; ++i) {
+        float* box = boxes.data() + 4 * i;
+        box[0] = numbers.coordinate();
+        box[1] = numbers.coordinate();
+        box[2] = box[0] + numbers.number(64);
+        box[3] = box[1] + numbers.number(64);
+        scores[i] = numbers.number(1);
+        const int64_t id = static_cast<int64_t>(numbers.draw() % class_range) - 1;
+        if (wide) wide_ids[i] = id * 1099511627776;
+        else narrow_ids[i] = static_cast<int32_t>(id);
+    }
+    const void* ids = wide ? static_cast<const void*>(wide_ids.data()) : narrow_ids.data();
+    const NmsRequest request{boxes.data(), scores.data(), one_class ? nullptr : ids, wide, n, chosen};
+    std::vector<int32_t> first;
+    for (const Table* table : every) {
+        Arena& arena = thread_arena();
+        arena.reset();
+        const NmsReply reply = table->nms(request, arena);
+        const std::vector<int32_t> kept = copied(reply.kept, reply.count);
+        if (table == every.front()) first = kept;
+        require(kept == first, "nms: the same on every instruction set");
+        require(reply.count <= chosen.max_det && reply.nan >= 0 && reply.count + reply.nan <= n, "nms: counts");
+        for (size_t k = 0; k < kept.size(); ++k) {
+            require(kept[k] >= 0 && kept[k] < n, "nms: an index of the request");
+            require(scores[kept[k]] == scores[kept[k]], "nms: NaN is dropped");
+            if (k == 0) continue;
+            const float before = scores[kept[k - 1]], now = scores[kept[k]];
+            require(before > now || (before == now && kept[k - 1] < kept[k]), "nms: best first, ties by lower index");
+        }
+    }
+}
+
+int64_t cells(const std::vector<int32_t>& strides, int32_t height, int32_t width) {
+    int64_t count = 0;
+    for (int32_t stride : strides) count += static_cast<int64_t>(height / stride) * (width / stride);
+    return count;
+}
+
+void check_head(const HeadRequest& request, const HeadReply& reply) {
+    require(reply.count <= request.limits.max_det && reply.nan >= 0, "head: counts");
+    for (int64_t k = 0; k < reply.count; ++k) {
+        require(reply.scores[k] > request.conf, "head: above conf");
+        require(k == 0 || reply.scores[k - 1] >= reply.scores[k], "head: best first");
+        require(reply.classes[k] >= 0 && reply.classes[k] < request.classes, "head: a class of the head");
+        require(reply.indices[k] >= 0 && reply.indices[k] < request.anchors, "head: an anchor of the head");
+        require(request.wanted == nullptr || request.wanted[reply.classes[k]] != 0, "head: a wanted class");
+        if (request.geometry == nullptr) continue;
+        const float* box = reply.boxes + 4 * k;
+        for (int side = 0; side < 4; ++side)
+            require(box[side] >= 0 && box[side] <= request.geometry[4 + side % 2], "head: inside the image");
+    }
+}
+
+void fuzz_head(Bytes& bytes) {
+    const Head head = static_cast<Head>(bytes.byte() % 3);
+    const int32_t height = bytes.between(1, 40), width = bytes.between(1, 40);
+    const std::vector<int32_t> strides = {1 + bytes.between(7, 15), 32};
+    const int64_t anchors = head == Head::yolox ? cells(strides, height, width) : bytes.between(0, 70);
+    const int64_t classes = bytes.byte() < 250 ? bytes.between(1, 9) : bytes.between(1, 70);
+    const bool by_class = head == Head::yolo;
+    const bool normalized = head != Head::yolox && bytes.flag(), sigmoid = bytes.flag();
+    const bool choose = bytes.flag(), agnostic = bytes.flag(), multi_label = bytes.flag(), place = bytes.flag();
+    const float conf = bytes.unit();
+    const NmsLimits chosen = limits(bytes, anchors, true);
+    Numbers numbers(bytes);
+    std::vector<float> raw(anchors * (classes + (by_class ? 4 : 5)));
+    for (float& value : raw) value = numbers.draw() % 4 == 0 ? numbers.coordinate() : numbers.number(1);
+    std::vector<uint8_t> wanted(classes);
+    for (uint8_t& want : wanted) want = numbers.draw() & 1;
+    const std::vector<float> geometry = {0.5f + bytes.unit(), 0.5f + bytes.unit(), static_cast<float>(bytes.byte()),
+                                         static_cast<float>(bytes.byte()), static_cast<float>(1 + bytes.word()),
+                                         static_cast<float>(1 + bytes.word())};
+    const HeadRequest request{raw.data(), anchors, classes, head, normalized, sigmoid, height, width, strides.data(),
+                              static_cast<int32_t>(strides.size()), conf, choose ? wanted.data() : nullptr, agnostic,
+                              multi_label, chosen, place ? geometry.data() : nullptr};
+    std::vector<float> boxes, scores;
+    std::vector<int32_t> labels, indices;
+    for (const Table* table : every) {
+        Arena& arena = thread_arena();
+        arena.reset();
+        const HeadReply reply = table->head(request, arena);
+        check_head(request, reply);
+        const int64_t count = reply.count;
+        if (table == every.front()) {
+            boxes = copied(reply.boxes, 4 * count);
+            scores = copied(reply.scores, count);
+            labels = copied(reply.classes, count);
+            indices = copied(reply.indices, count);
+        }
+        require(copied(reply.classes, count) == labels && copied(reply.indices, count) == indices, "head: same objects");
+        for (int64_t k = 0; k < count; ++k) require(same_bits(scores[k], reply.scores[k]), "head: same scores");
+        for (int64_t k = 0; k < 4 * count; ++k) require(same_bits(boxes[k], reply.boxes[k]), "head: same boxes");
+    }
+}
+
+void fuzz_letterbox(Bytes& bytes) {
+    const int32_t source_height = bytes.between(1, 30), source_width = bytes.between(1, 30);
+    const int32_t height = bytes.between(1, 24), width = bytes.between(1, 24);
+    const int32_t resized_height = bytes.between(1, height), resized_width = bytes.between(1, width);
+    const int32_t top = bytes.between(0, height - resized_height), left = bytes.between(0, width - resized_width);
+    const int64_t step = 3 * source_width + bytes.between(0, 9);
+    const bool channels_last = bytes.flag(), bgr = bytes.flag();
+    Numbers numbers(bytes);
+    std::vector<uint8_t> source(step * (source_height - 1) + 3 * source_width);
+    for (uint8_t& value : source) value = static_cast<uint8_t>(numbers.draw());
+    std::vector<float> first;
+    for (const Table* table : every) {
+        std::vector<float> target(3 * height * width, NAN);
+        const LetterboxRequest request{source.data(), source_height, source_width, step, target.data(), height, width,
+                                       left, top, resized_height, resized_width, channels_last, bgr, 1.0f / 255,
+                                       {0.1f, 0.2f, 0.3f}, {0.5f, 0.6f, 0.7f}, 114.0f};
+        Arena& arena = thread_arena();
+        arena.reset();
+        table->letterbox(request, arena);
+        if (first.empty()) first = target;
+        for (size_t k = 0; k < target.size(); ++k) {
+            require(target[k] == target[k], "letterbox: every value is written");
+            require(same_bits(target[k], first[k]), "letterbox: the same on every instruction set");
+        }
+    }
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+    Bytes bytes(data, size);
+    switch (bytes.byte() % 3) {
+        case 0: fuzz_nms(bytes); break;
+        case 1: fuzz_head(bytes); break;
+        default: fuzz_letterbox(bytes);
+    }
+    return 0;
+}
