@@ -4,10 +4,13 @@
 #include <nanobind/stl/array.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 
 #include <array>
+#include <cfloat>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <vector>
 
 #include "api.hpp"
@@ -19,6 +22,7 @@ using namespace boxmill;
 namespace {
 
 const Table* chosen = nullptr;
+constexpr int64_t most_rows = INT32_MAX - 64;  // anchors or classes
 
 std::string runnable_names() {
     std::string all;
@@ -93,9 +97,9 @@ void resample(const RgbImage& source, const NetworkImage& target, const Place& p
 // exchange, which matters for a call of a few microseconds.
 class View {
 public:
-    explicit View(nb::handle source) {
-        held_ = PyObject_GetBuffer(source.ptr(), &buffer_, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT) == 0;
-        if (!held_) PyErr_Clear();
+    explicit View(nb::handle source) : none_(source.is_none()) {
+        held_ = !none_ && PyObject_GetBuffer(source.ptr(), &buffer_, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT) == 0;
+        if (!held_ && !none_) PyErr_Clear();
     }
     View(const View&) = delete;
     View& operator=(const View&) = delete;
@@ -107,18 +111,19 @@ public:
                buffer_.format[0] != '\0' && buffer_.format[1] == '\0' && std::strchr(formats, buffer_.format[0]) != nullptr &&
                reinterpret_cast<uintptr_t>(buffer_.buf) % static_cast<size_t>(bytes) == 0;
     }
+    bool is_none() const { return none_; }
     Py_ssize_t length(int dimension) const { return buffer_.shape[dimension]; }
     const void* data() const { return buffer_.buf; }
 
 private:
     Py_buffer buffer_{};
-    bool held_ = false;
+    bool none_, held_ = false;
 };
 
-// False where the object is not a number.
-bool read_threshold(nb::handle source, double& value) {
+// False where the object is not a number from 0 to `most`.
+bool read_number(nb::handle source, double most, double& value) {
     value = PyFloat_AsDouble(source.ptr());
-    if (PyErr_Occurred() == nullptr) return value >= 0 && value <= 1;
+    if (PyErr_Occurred() == nullptr) return value >= 0 && value <= most;
     PyErr_Clear();
     return false;
 }
@@ -132,6 +137,18 @@ bool read_count(nb::handle source, int64_t& value) {
     return false;
 }
 
+// Native int64s.
+nb::object indices(const int32_t* rows, int64_t count) {
+    PyObject* bytes = PyByteArray_FromStringAndSize(nullptr, count * static_cast<Py_ssize_t>(sizeof(int64_t)));
+    if (bytes == nullptr) throw nb::python_error();
+    char* out = PyByteArray_AS_STRING(bytes);
+    for (int64_t i = 0; i < count; ++i) {
+        const int64_t index = rows[i];
+        std::memcpy(out + i * sizeof index, &index, sizeof index);
+    }
+    return nb::steal(bytes);
+}
+
 nb::object nms_answer(const NmsRequest& request) {
     Arena& arena = thread_arena();
     NmsReply reply;
@@ -140,37 +157,65 @@ nb::object nms_answer(const NmsRequest& request) {
         arena.reset();
         reply = chosen->nms(request, arena);
     }
-    PyObject* kept = PyByteArray_FromStringAndSize(nullptr, reply.count * static_cast<Py_ssize_t>(sizeof(int64_t)));
-    if (kept == nullptr) throw nb::python_error();
-    char* out = PyByteArray_AS_STRING(kept);
-    for (int64_t i = 0; i < reply.count; ++i) {
-        const int64_t index = reply.kept[i];
-        std::memcpy(out + i * sizeof index, &index, sizeof index);
-    }
     nb::object cut = reply.truncated ? nb::object(nb::float_(reply.cut)) : nb::none();
-    return nb::make_tuple(nb::steal(kept), reply.nan, cut);
+    return nb::make_tuple(indices(reply.kept, reply.count), reply.nan, cut);
 }
 
-// None where the arguments are not of the plain form (see _native.pyi): the Python side then converts them or says what is
-// wrong.
+// Boxes, scores and classes of the plain form (see _native.pyi).
+struct Rows {
+    View boxes, scores, classes;
+
+    Rows(nb::handle boxes_, nb::handle scores_, nb::handle classes_) : boxes(boxes_), scores(scores_), classes(classes_) {}
+
+    bool read(NmsRequest& request) const {
+        if (!boxes.is("f", 4, 2) || !scores.is("f", 4, 1)) return false;
+        request.boxes = static_cast<const float*>(boxes.data());
+        request.scores = static_cast<const float*>(scores.data());
+        request.n = scores.length(0);
+        if (boxes.length(0) != request.n || boxes.length(1) != 4 || request.n > most_rows) return false;
+        if (classes.is_none()) return true;
+        request.wide_classes = classes.is("lq", sizeof(int64_t), 1);
+        request.classes = classes.data();
+        return (request.wide_classes || classes.is("il", sizeof(int32_t), 1)) && classes.length(0) == request.n;
+    }
+};
+
+// None where the arguments are not of the plain form: the Python side then converts them or says what is wrong.
 nb::object nms_call(nb::handle boxes, nb::handle scores, nb::handle classes, nb::handle iou, nb::handle max_nms,
                     nb::handle max_det, bool want_cut) {
-    const View box(boxes), score(scores);
-    if (!box.is("f", 4, 2) || !score.is("f", 4, 1)) return nb::none();
-    const Py_ssize_t n = score.length(0);
+    const Rows rows(boxes, scores, classes);
+    NmsRequest request{};
     double threshold;
-    NmsRequest request{static_cast<const float*>(box.data()), static_cast<const float*>(score.data()), nullptr, false, n, {}};
-    request.limits.want_cut = want_cut;
-    if (box.length(0) != n || box.length(1) != 4 || n > INT32_MAX - 64 || !read_threshold(iou, threshold) ||
-        !read_count(max_nms, request.limits.max_nms) || !read_count(max_det, request.limits.max_det))
+    if (!rows.read(request) || !read_number(iou, 1, threshold) || !read_count(max_nms, request.limits.max_nms) ||
+        !read_count(max_det, request.limits.max_det))
         return nb::none();
     request.limits.iou = static_cast<float>(threshold);
-    if (classes.is_none()) return nms_answer(request);
-    const View ids(classes);
-    request.wide_classes = ids.is("lq", sizeof(int64_t), 1);
-    if ((!request.wide_classes && !ids.is("il", sizeof(int32_t), 1)) || ids.length(0) != n) return nb::none();
-    request.classes = ids.data();
+    request.limits.want_cut = want_cut;
     return nms_answer(request);
+}
+
+nb::object soft_nms_call(nb::handle boxes, nb::handle scores, nb::handle classes, bool gaussian, nb::handle iou,
+                         nb::handle sigma, nb::handle conf, nb::handle max_det) {
+    const Rows rows(boxes, scores, classes);
+    SoftRequest request{};
+    double threshold, least;
+    if (!rows.read(request.boxes) || !read_number(iou, 1, threshold) || !read_number(sigma, DBL_MAX, request.sigma) ||
+        request.sigma == 0 || !read_number(conf, DBL_MAX, least) || !read_count(max_det, request.max_det))
+        return nb::none();
+    request.gaussian = gaussian;
+    request.iou = static_cast<float>(threshold);
+    request.conf = static_cast<float>(least) + 0.0f;  // -0 becomes 0
+    Arena& arena = thread_arena();
+    SoftReply reply;
+    {
+        nb::gil_scoped_release unlocked;
+        arena.reset();
+        reply = chosen->soft_nms(request, arena);
+    }
+    const nb::object decayed = nb::steal(PyByteArray_FromStringAndSize(reinterpret_cast<const char*>(reply.scores),
+                                                                       reply.count * static_cast<Py_ssize_t>(sizeof(float))));
+    if (!decayed.is_valid()) throw nb::python_error();
+    return nb::make_tuple(indices(reply.kept, reply.count), decayed);
 }
 
 // One image's result as Python takes it: (boxes, scores, classes, anchors behind one another, count, cut, nan).
@@ -192,26 +237,30 @@ Found copied(const HeadReply& reply) {
     return found;
 }
 
-// None where `raw`, `wanted` or `geometry` is not of the plain form (see _native.pyi); other arguments are checked by the caller.
-nb::object postprocess_call(nb::handle raw, int head, bool normalized, bool sigmoid, nb::tuple strides,
-                            std::pair<int32_t, int32_t> network, double conf, double iou, int64_t max_det, int64_t max_nms,
-                            nb::handle wanted, bool agnostic, bool multi_label, nb::handle geometry) {
-    const View heads(raw), chosen_classes(wanted), places(geometry);
-    if (!heads.is("f", 4, 3)) return nb::none();
-    const Py_ssize_t images = heads.length(0), rows = heads.length(1), columns = heads.length(2);
-    const bool by_class = static_cast<Head>(head) == Head::yolo;
-    const int64_t anchors = by_class ? columns : rows, classes = by_class ? rows - 4 : columns - 5;
-    if (classes < 1 || anchors > INT32_MAX - 64 || classes > INT32_MAX - 64) return nb::none();
-    if (!wanted.is_none() && !(chosen_classes.is("B", 1, 1) && chosen_classes.length(0) == classes)) return nb::none();
-    if (!geometry.is_none() && !(places.is("f", 4, 2) && places.length(0) == images && places.length(1) == 6)) return nb::none();
-    std::vector<int32_t> steps;
-    for (nb::handle stride : strides) steps.push_back(nb::cast<int32_t>(stride));
-    HeadRequest request{static_cast<const float*>(heads.data()), anchors, classes, static_cast<Head>(head), normalized, sigmoid,
-                        network.first, network.second, steps.data(), static_cast<int32_t>(steps.size()),
-                        static_cast<float>(conf) + 0.0f,  // -0 becomes 0
-                        wanted.is_none() ? nullptr : static_cast<const uint8_t*>(chosen_classes.data()), agnostic, multi_label,
-                        {static_cast<float>(iou), max_nms, max_det, true},
-                        geometry.is_none() ? nullptr : static_cast<const float*>(places.data())};
+struct Limits {
+    double conf, iou;
+    int64_t max_det, max_nms;
+};
+
+void set_limits(HeadRequest& request, const Limits& limits, bool agnostic, bool multi_label) {
+    request.conf = static_cast<float>(limits.conf) + 0.0f;  // -0 becomes 0
+    request.agnostic = agnostic;
+    request.multi_label = multi_label;
+    request.limits = {static_cast<float>(limits.iou), limits.max_nms, limits.max_det, true};
+}
+
+// False where one is not of the plain form.
+bool set_buffers(HeadRequest& request, const View& wanted, const View& geometry, Py_ssize_t images) {
+    if (!wanted.is_none() && !(wanted.is("B", 1, 1) && wanted.length(0) == request.classes)) return false;
+    request.wanted = wanted.is_none() ? nullptr : static_cast<const uint8_t*>(wanted.data());
+    if (!geometry.is_none() && !(geometry.is("f", 4, 2) && geometry.length(0) == images && geometry.length(1) == 6)) return false;
+    request.geometry = geometry.is_none() ? nullptr : static_cast<const float*>(geometry.data());
+    return true;
+}
+
+// Runs the images one after another without the GIL; `next` moves the request's raw pointers on by one image.
+template <class Next>
+nb::list answers(HeadRequest& request, Py_ssize_t images, Next next) {
     std::vector<Found> found;
     {
         nb::gil_scoped_release unlocked;
@@ -220,7 +269,7 @@ nb::object postprocess_call(nb::handle raw, int head, bool normalized, bool sigm
             Arena& arena = thread_arena();
             arena.reset();
             found.push_back(copied(chosen->head(request, arena)));
-            request.raw += rows * columns;
+            next();
             if (request.geometry != nullptr) request.geometry += 6;
         }
     }
@@ -232,6 +281,137 @@ nb::object postprocess_call(nb::handle raw, int head, bool normalized, bool sigm
         answer.append(nb::make_tuple(nb::steal(bytes), one.count, cut, one.nan));
     }
     return answer;
+}
+
+std::vector<int32_t> integers(const nb::tuple& values) {
+    std::vector<int32_t> all;
+    for (nb::handle value : values) all.push_back(nb::cast<int32_t>(value));
+    return all;
+}
+
+// None where `raw`, `wanted` or `geometry` is not of the plain form (see _native.pyi); other arguments are checked by the caller.
+nb::object postprocess_call(nb::handle raw, int head, bool normalized, bool sigmoid, nb::tuple strides,
+                            std::pair<int32_t, int32_t> network, double conf, double iou, int64_t max_det, int64_t max_nms,
+                            nb::handle wanted, bool agnostic, bool multi_label, nb::handle geometry) {
+    const View heads(raw), chosen_classes(wanted), places(geometry);
+    if (!heads.is("f", 4, 3)) return nb::none();
+    const Py_ssize_t images = heads.length(0), rows = heads.length(1), columns = heads.length(2);
+    const bool by_class = static_cast<Head>(head) == Head::yolo;
+    HeadRequest request{};
+    request.raw = static_cast<const float*>(heads.data());
+    request.anchors = by_class ? columns : rows;
+    request.classes = by_class ? rows - 4 : columns - 5;
+    if (request.classes < 1 || request.anchors > most_rows || request.classes > most_rows) return nb::none();
+    if (!set_buffers(request, chosen_classes, places, images)) return nb::none();
+    set_limits(request, {conf, iou, max_det, max_nms}, agnostic, multi_label);
+    const std::vector<int32_t> steps = integers(strides);
+    request.head = static_cast<Head>(head);
+    request.normalized = normalized;
+    request.activation = sigmoid ? Activation::sigmoid : Activation::none;
+    request.network_height = network.first;
+    request.network_width = network.second;
+    request.strides = steps.data();
+    request.stride_count = static_cast<int32_t>(steps.size());
+    return answers(request, images, [&] { request.raw += rows * columns; });
+}
+
+// One entry of `levels`: (values, first column, boxes, first column); all images.
+struct LevelArrays {
+    View values, boxes;
+    int64_t value_column, box_column;
+
+    explicit LevelArrays(const nb::tuple& entry)
+        : values(entry[0]), boxes(entry[2]), value_column(nb::cast<int64_t>(entry[1])), box_column(nb::cast<int64_t>(entry[3])) {}
+
+    bool fits(int64_t value_width, int64_t box_width) const {
+        return values.is("f", 4, 3) && boxes.is("f", 4, 3) && values.length(0) == boxes.length(0) &&
+               values.length(1) == boxes.length(1) && value_column >= 0 && box_column >= 0 &&
+               value_column + value_width <= values.length(2) && box_column + box_width <= boxes.length(2);
+    }
+    Level first_image() const {
+        return {static_cast<const float*>(values.data()) + value_column, static_cast<const float*>(boxes.data()) + box_column,
+                values.length(2), boxes.length(2), values.length(1)};
+    }
+};
+
+// All levels of a batch; keeps the arrays while it lives.
+struct LevelBatch {
+    std::deque<LevelArrays> arrays;
+    std::vector<Level> levels;  // of the image that is next
+    Py_ssize_t images = 0;
+    int64_t anchors = 0;
+
+    // False where an array is not of the plain form or does not fit the request.
+    bool read(const nb::list& entries, const HeadRequest& request) {
+        const int64_t value_width = request.classes + (request.activation == Activation::softmax);
+        const int64_t box_width = request.head == Head::nanodet ? int64_t{4} * request.bins : 4;
+        for (nb::handle entry : entries) {
+            const LevelArrays& one = arrays.emplace_back(nb::cast<nb::tuple>(entry));
+            if (!one.fits(value_width, box_width)) return false;
+            if (arrays.size() > 1 && one.values.length(0) != images) return false;
+            images = one.values.length(0);
+            levels.push_back(one.first_image());
+            anchors += levels.back().anchors;
+        }
+        return !levels.empty() && anchors <= most_rows;
+    }
+    void next() {
+        for (Level& level : levels) {
+            level.values += level.anchors * level.value_step;
+            level.boxes += level.anchors * level.box_step;
+        }
+    }
+};
+
+// head, classes, normalized, activation, strides, bins, origin
+using Form = std::tuple<int, int64_t, bool, int, nb::tuple, int32_t, float>;
+
+void set_form(HeadRequest& request, const Form& form, const std::vector<int32_t>& strides) {
+    request.head = static_cast<Head>(std::get<0>(form));
+    request.classes = std::get<1>(form);
+    request.normalized = std::get<2>(form);
+    request.activation = static_cast<Activation>(std::get<3>(form));
+    request.strides = strides.data();
+    request.stride_count = static_cast<int32_t>(strides.size());
+    request.bins = std::get<5>(form);
+    request.origin = std::get<6>(form);
+}
+
+bool covered_by_strides(const HeadRequest& request, int64_t anchors) {
+    for (int32_t i = 0; i < request.stride_count; ++i) {
+        const int64_t stride = request.strides[i];
+        if (stride < 1) return false;
+        anchors -= ((request.network_height + stride - 1) / stride) * ((request.network_width + stride - 1) / stride);
+    }
+    return anchors == 0;
+}
+
+// None where a buffer is not of the plain form (see _native.pyi); other arguments are checked by the caller.
+nb::object postprocess_levels_call(nb::list levels, nb::handle labels, const Form& form, std::pair<int32_t, int32_t> network,
+                                   std::tuple<double, double, int64_t, int64_t> limits, nb::handle wanted, bool agnostic,
+                                   bool multi_label, nb::handle geometry) {
+    const std::vector<int32_t> strides = integers(std::get<4>(form));
+    HeadRequest request{};
+    set_form(request, form, strides);
+    set_limits(request, {std::get<0>(limits), std::get<1>(limits), std::get<2>(limits), std::get<3>(limits)}, agnostic, multi_label);
+    request.network_height = network.first;
+    request.network_width = network.second;
+    LevelBatch batch;
+    if (request.classes < 1 || request.classes > most_rows || request.bins < 1 || !batch.read(levels, request)) return nb::none();
+    if (request.head == Head::nanodet && !covered_by_strides(request, batch.anchors)) return nb::none();
+    request.levels = batch.levels.data();
+    request.level_count = static_cast<int32_t>(batch.levels.size());
+
+    const View ids(labels), chosen_classes(wanted), places(geometry);
+    const bool needs_ids = request.head == Head::selected;
+    if (needs_ids && !(ids.is("il", sizeof(int32_t), 2) && ids.length(0) == batch.images && ids.length(1) == batch.anchors))
+        return nb::none();
+    request.labels = needs_ids ? static_cast<const int32_t*>(ids.data()) : nullptr;
+    if (!set_buffers(request, chosen_classes, places, batch.images)) return nb::none();
+    return answers(request, batch.images, [&] {
+        batch.next();
+        if (needs_ids) request.labels += batch.anchors;
+    });
 }
 
 }  // namespace
@@ -250,9 +430,14 @@ NB_MODULE(_native, module) {
     module.def("resample", &resample, nb::arg("source").noconvert(), nb::arg("target").noconvert(), nb::arg("place"),
                nb::arg("values"), nb::arg("channels_last"), nb::arg("bgr"), nb::arg("bicubic"),
                "The same with a filter that widens as the image shrinks.");
-    module.def("nms", &nms_call, nb::arg("boxes"), nb::arg("scores"), nb::arg("classes").none(), nb::arg("iou"),
+    module.def("nms", &nms_call, nb::arg("boxes"), nb::arg("scores"), nb::arg("classes").none(), nb::arg("iou").none(),
                nb::arg("max_nms"), nb::arg("max_det"), nb::arg("want_cut"));
+    module.def("soft_nms", &soft_nms_call, nb::arg("boxes"), nb::arg("scores"), nb::arg("classes").none(), nb::arg("gaussian"),
+               nb::arg("iou").none(), nb::arg("sigma").none(), nb::arg("conf").none(), nb::arg("max_det"));
     module.def("postprocess", &postprocess_call, nb::arg("raw"), nb::arg("head"), nb::arg("normalized"), nb::arg("sigmoid"),
                nb::arg("strides"), nb::arg("network"), nb::arg("conf"), nb::arg("iou"), nb::arg("max_det"), nb::arg("max_nms"),
                nb::arg("wanted").none(), nb::arg("agnostic"), nb::arg("multi_label"), nb::arg("geometry").none());
+    module.def("postprocess_levels", &postprocess_levels_call, nb::arg("levels"), nb::arg("labels").none(), nb::arg("form"),
+               nb::arg("network"), nb::arg("limits"), nb::arg("wanted").none(), nb::arg("agnostic"), nb::arg("multi_label"),
+               nb::arg("geometry").none());
 }

@@ -4,6 +4,7 @@
 #include "letterbox.hpp"
 #include "nms.hpp"
 #include "resample.hpp"
+#include "soft.hpp"
 
 #define BOXMILL_STRING_(x) #x
 #define BOXMILL_STRING(x) BOXMILL_STRING_(x)
@@ -11,6 +12,6 @@
 namespace boxmill::BOXMILL_ISA {
 
 extern const Table table;
-const Table table{BOXMILL_STRING(BOXMILL_ISA), nms, head, letterbox, resample};
+const Table table{BOXMILL_STRING(BOXMILL_ISA), nms, soft_nms, head, letterbox, resample};
 
 }  // namespace boxmill::BOXMILL_ISA

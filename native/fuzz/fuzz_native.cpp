@@ -140,18 +140,39 @@ int64_t cells(const std::vector<int32_t>& strides, int32_t height, int32_t width
     return count;
 }
 
-void check_head(const HeadRequest& request, const HeadReply& reply) {
+void check_head(const HeadRequest& request, const HeadReply& reply, int64_t anchors, int64_t classes) {
     require(reply.count <= request.limits.max_det && reply.nan >= 0, "head: counts");
     for (int64_t k = 0; k < reply.count; ++k) {
         require(reply.scores[k] > request.conf, "head: above conf");
         require(k == 0 || reply.scores[k - 1] >= reply.scores[k], "head: best first");
-        require(reply.classes[k] >= 0 && reply.classes[k] < request.classes, "head: a class of the head");
-        require(reply.indices[k] >= 0 && reply.indices[k] < request.anchors, "head: an anchor of the head");
+        require(reply.classes[k] >= 0 && reply.classes[k] < classes, "head: a class of the head");
+        require(reply.indices[k] >= 0 && reply.indices[k] < anchors, "head: an anchor of the head");
         require(request.wanted == nullptr || request.wanted[reply.classes[k]] != 0, "head: a wanted class");
         if (request.geometry == nullptr) continue;
         const float* box = reply.boxes + 4 * k;
         for (int side = 0; side < 4; ++side)
             require(box[side] >= 0 && box[side] <= request.geometry[4 + side % 2], "head: inside the image");
+    }
+}
+
+void run_head(const HeadRequest& request, int64_t anchors, int64_t classes) {
+    std::vector<float> boxes, scores;
+    std::vector<int32_t> labels, indices;
+    for (const Table* table : every) {
+        Arena& arena = thread_arena();
+        arena.reset();
+        const HeadReply reply = table->head(request, arena);
+        check_head(request, reply, anchors, classes);
+        const int64_t count = reply.count;
+        if (table == every.front()) {
+            boxes = copied(reply.boxes, 4 * count);
+            scores = copied(reply.scores, count);
+            labels = copied(reply.classes, count);
+            indices = copied(reply.indices, count);
+        }
+        require(copied(reply.classes, count) == labels && copied(reply.indices, count) == indices, "head: same objects");
+        for (int64_t k = 0; k < count; ++k) require(same_bits(scores[k], reply.scores[k]), "head: same scores");
+        for (int64_t k = 0; k < 4 * count; ++k) require(same_bits(boxes[k], reply.boxes[k]), "head: same boxes");
     }
 }
 
@@ -174,26 +195,130 @@ void fuzz_head(Bytes& bytes) {
     const std::vector<float> geometry = {0.5f + bytes.unit(), 0.5f + bytes.unit(), static_cast<float>(bytes.byte()),
                                          static_cast<float>(bytes.byte()), static_cast<float>(1 + bytes.word()),
                                          static_cast<float>(1 + bytes.word())};
-    const HeadRequest request{raw.data(), anchors, classes, head, normalized, sigmoid, height, width, strides.data(),
-                              static_cast<int32_t>(strides.size()), conf, choose ? wanted.data() : nullptr, agnostic,
-                              multi_label, chosen, place ? geometry.data() : nullptr};
-    std::vector<float> boxes, scores;
-    std::vector<int32_t> labels, indices;
+    HeadRequest request{};
+    request.raw = raw.data();
+    request.anchors = anchors;
+    request.classes = classes;
+    request.head = head;
+    request.normalized = normalized;
+    request.activation = sigmoid ? Activation::sigmoid : Activation::none;
+    request.network_height = height;
+    request.network_width = width;
+    request.strides = strides.data();
+    request.stride_count = static_cast<int32_t>(strides.size());
+    request.conf = conf;
+    request.wanted = choose ? wanted.data() : nullptr;
+    request.agnostic = agnostic;
+    request.multi_label = multi_label;
+    request.limits = chosen;
+    request.geometry = place ? geometry.data() : nullptr;
+    run_head(request, anchors, classes);
+}
+
+std::vector<int64_t> level_sizes(Bytes& bytes, const HeadRequest& request) {
+    if (request.head != Head::nanodet) return {bytes.between(0, 40)};
+    std::vector<int64_t> counts;
+    for (int32_t i = 0; i < request.stride_count; ++i) {
+        const int32_t last = request.strides[i] - 1;  // levels have a cell more where a side is no multiple
+        counts.push_back(cells({request.strides[i]}, request.network_height + last, request.network_width + last));
+    }
+    return counts;
+}
+
+// Class values and boxes of each level, side by side in one array or each in its own.
+struct LevelArrays {
+    std::vector<std::vector<float>> arrays;
+    std::vector<Level> levels;
+
+    LevelArrays(const HeadRequest& request, const std::vector<int64_t>& counts, bool together, Numbers& numbers) {
+        const int64_t values = request.classes + (request.activation == Activation::softmax);
+        const int64_t boxes = request.head == Head::nanodet ? 4 * request.bins : 4;
+        for (int64_t count : counts) {
+            const float* first = filled(count * (together ? values + boxes : values), numbers);
+            const float* second = together ? first + values : filled(count * boxes, numbers);
+            levels.push_back({first, second, together ? values + boxes : values, together ? values + boxes : boxes, count});
+        }
+    }
+    const float* filled(int64_t size, Numbers& numbers) {
+        std::vector<float>& array = arrays.emplace_back(static_cast<size_t>(size));
+        if (size == 0) array.reserve(1);  // as Python's empty arrays, which have an address
+        for (float& value : array) value = numbers.draw() % 4 == 0 ? numbers.coordinate() : numbers.number(8) - 2;
+        return array.data();
+    }
+};
+
+// Heads whose class values and boxes lie apart.
+void fuzz_levels(Bytes& bytes) {
+    HeadRequest request{};
+    request.head = static_cast<Head>(3 + bytes.byte() % 3);
+    request.network_height = bytes.between(1, 40);
+    request.network_width = bytes.between(1, 40);
+    const bool nanodet = request.head == Head::nanodet, selected = request.head == Head::selected;
+    const std::vector<int32_t> strides = {1 + bytes.between(7, 15), 32};
+    request.strides = strides.data();
+    request.stride_count = nanodet ? 2 : 0;
+    request.bins = nanodet ? bytes.between(2, 9) : 1;
+    request.origin = bytes.flag() ? 0.5f : 0.0f;
+    request.activation = selected ? Activation::none : static_cast<Activation>(bytes.byte() % (nanodet ? 2 : 3));
+    request.normalized = !nanodet && bytes.flag();
+    request.classes = selected ? 1 : bytes.between(1, 20);
+    request.agnostic = bytes.flag();
+    request.multi_label = bytes.flag();
+    request.conf = bytes.unit();
+    const bool choose = !selected && bytes.flag(), together = bytes.flag();
+    const std::vector<int64_t> counts = level_sizes(bytes, request);
+    int64_t anchors = 0;
+    for (int64_t count : counts) anchors += count;
+    request.limits = limits(bytes, anchors, true);
+    if (bytes.byte() < 64) request.limits.iou = INFINITY;
+    Numbers numbers(bytes);
+    const LevelArrays arrays(request, counts, together, numbers);
+    request.levels = arrays.levels.data();
+    request.level_count = static_cast<int32_t>(counts.size());
+    std::vector<int32_t> labels(anchors);
+    for (int32_t& label : labels) label = static_cast<int32_t>(numbers.draw() % 6) - 2;
+    request.labels = selected ? labels.data() : nullptr;
+    std::vector<uint8_t> wanted(request.classes);
+    for (uint8_t& want : wanted) want = numbers.draw() & 1;
+    request.wanted = choose ? wanted.data() : nullptr;
+    run_head(request, anchors, selected ? 4 : request.classes);
+}
+
+void fuzz_soft(Bytes& bytes) {
+    const int64_t n = bytes.byte() < 250 ? bytes.between(0, 40) : bytes.between(0, 300);
+    SoftRequest request{};
+    request.gaussian = bytes.flag();
+    request.iou = bytes.unit();
+    request.sigma = 0.01 + bytes.unit();
+    request.conf = bytes.unit() / 4;
+    request.max_det = bytes.flag() ? INT64_MAX : bytes.between(0, 300);
+    const bool one_class = bytes.flag();
+    Numbers numbers(bytes);
+    std::vector<float> boxes(4 * n), scores(n);
+    std::vector<int32_t> ids(n);
+    for (float& value : boxes) value = numbers.coordinate();
+    for (float& value : scores) value = numbers.number(1);
+    for (int32_t& id : ids) id = static_cast<int32_t>(numbers.draw() % 3);
+    request.boxes = {boxes.data(), scores.data(), one_class ? nullptr : ids.data(), false, n, {}};
+    std::vector<int32_t> first;
+    std::vector<float> first_scores;
     for (const Table* table : every) {
         Arena& arena = thread_arena();
         arena.reset();
-        const HeadReply reply = table->head(request, arena);
-        check_head(request, reply);
-        const int64_t count = reply.count;
+        const SoftReply reply = table->soft_nms(request, arena);
+        const std::vector<int32_t> kept = copied(reply.kept, reply.count);
+        const std::vector<float> decayed = copied(reply.scores, reply.count);
         if (table == every.front()) {
-            boxes = copied(reply.boxes, 4 * count);
-            scores = copied(reply.scores, count);
-            labels = copied(reply.classes, count);
-            indices = copied(reply.indices, count);
+            first = kept;
+            first_scores = decayed;
         }
-        require(copied(reply.classes, count) == labels && copied(reply.indices, count) == indices, "head: same objects");
-        for (int64_t k = 0; k < count; ++k) require(same_bits(scores[k], reply.scores[k]), "head: same scores");
-        for (int64_t k = 0; k < 4 * count; ++k) require(same_bits(boxes[k], reply.boxes[k]), "head: same boxes");
+        require(kept == first && decayed == first_scores, "soft: the same on every instruction set");
+        require(reply.count <= request.max_det && reply.count <= n, "soft: counts");
+        for (size_t k = 0; k < kept.size(); ++k) {
+            require(kept[k] >= 0 && kept[k] < n, "soft: an index of the request");
+            require(decayed[k] >= request.conf && decayed[k] <= scores[kept[k]], "soft: scores fall, down to conf");
+            require(k == 0 || decayed[k - 1] >= decayed[k], "soft: best first");
+        }
     }
 }
 
@@ -250,10 +375,12 @@ void fuzz_resize(Bytes& bytes, bool antialias) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     Bytes bytes(data, size);
-    switch (bytes.byte() % 4) {
+    switch (bytes.byte() % 6) {
         case 0: fuzz_nms(bytes); break;
         case 1: fuzz_head(bytes); break;
-        case 2: fuzz_resize(bytes, false); break;
+        case 2: fuzz_levels(bytes); break;
+        case 3: fuzz_soft(bytes); break;
+        case 4: fuzz_resize(bytes, false); break;
         default: fuzz_resize(bytes, true);
     }
     return 0;

@@ -42,6 +42,21 @@ def nms(
     None: an argument is not native-endian, C-contiguous, aligned, of the shape and type above, or within its range.
     """
 
+def soft_nms(
+    boxes: npt.NDArray[np.float32],  # (n, 4) float32
+    scores: npt.NDArray[np.float32],  # (n,) float32
+    classes: npt.NDArray[Any] | None,  # (n,) int32 or int64
+    gaussian: bool,
+    iou: float,  # 0 to 1; used where not gaussian
+    sigma: float,  # above 0, finite; used where gaussian
+    conf: float,  # 0 or more, finite
+    max_det: int,  # 0 or more
+) -> tuple[bytearray, bytearray] | None:
+    """Kept indices as native int64s, their decayed scores as float32.
+
+    None: an argument is not native-endian, C-contiguous, aligned, of the shape and type above, or within its range.
+    """
+
 def postprocess(
     raw: npt.NDArray[np.float32],  # (images, rows, columns) float32
     head: int,  # 0 yolo, 1 yolov5, 2 yolox
@@ -50,7 +65,7 @@ def postprocess(
     strides: tuple[int, ...],  # yolox: the anchors of all levels together are exactly those of the head
     network: tuple[int, int],  # height, width
     conf: float,  # 0 to 1
-    iou: float,  # 0 to 1
+    iou: float,  # 0 to 1, or infinity: nothing is suppressed
     max_det: int,  # 1 or more
     max_nms: int,  # 1 or more
     wanted: bytearray | None,  # (classes,) uint8, nonzero: wanted
@@ -61,4 +76,24 @@ def postprocess(
     """For each image its boxes (n, 4), scores (n,), classes (n,) and anchors (n,) behind one another; n; cut; nan.
 
     None: a buffer is not native-endian, C-contiguous, aligned and of the shape and type above.
+    """
+
+def postprocess_levels(
+    # class values (images, anchors, columns) float32, their first column, and likewise boxes; one entry a level
+    levels: list[tuple[npt.NDArray[np.float32], int, npt.NDArray[np.float32], int]],
+    labels: npt.NDArray[np.int32] | None,  # selected: (images, anchors) class ids; -1: skip the row; -2: not a number
+    # head: 3 nanodet, 4 detr, 5 selected; classes; normalized; activation: 0 none, 1 sigmoid, 2 softmax, of one more
+    # value; strides, and bins of a side: nanodet; origin: nanodet, where in a cell distances begin, in strides
+    form: tuple[int, int, bool, int, tuple[int, ...], int, float],
+    network: tuple[int, int],  # height, width
+    limits: tuple[float, float, int, int],  # conf, iou, max_det, max_nms as for `postprocess`
+    wanted: bytearray | None,  # (classes,) uint8, nonzero: wanted
+    agnostic: bool,
+    multi_label: bool,
+    geometry: npt.NDArray[np.float32] | None,  # as for `postprocess`
+) -> list[tuple[bytearray, int, float | None, int]] | None:
+    """As `postprocess`, for heads whose class values and boxes lie apart.
+
+    None: a buffer is not native-endian, C-contiguous, aligned and of the shape and type above, there are no levels, or
+    nanodet's anchors are not those of its strides.
     """

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from boxmill.post.nms import nms
+from boxmill.post.nms import batched_nms, nms
 from boxmill.post.postprocess import Postprocessor
+from boxmill.post.soft import soft_nms
 from boxmill.post.tags import Tagger
 
-__all__ = ["Postprocessor", "Tagger", "nms"]
+__all__ = ["Postprocessor", "Tagger", "batched_nms", "nms", "soft_nms"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -11,9 +12,9 @@ import numpy.typing as npt
 from boxmill import _native
 from boxmill.errors import UsageError
 
-__all__ = ["nms"]
+__all__ = ["NO_LIMIT", "batched_nms", "count_of", "nms", "plain", "threshold_of"]
 
-_NO_LIMIT = 2**31 - 1
+NO_LIMIT = 2**31 - 1
 _Array = npt.NDArray[Any]
 
 
@@ -39,16 +40,65 @@ def nms(
     Raises:
         UsageError: an array has another shape or dtype, or a number is out of range.
     """
-    limit = _NO_LIMIT if max_det is None else max_det
-    found = _native.nms(boxes, scores, classes, iou, _NO_LIMIT, limit, False)
+    limit = NO_LIMIT if max_det is None else max_det
+    found = _native.nms(boxes, scores, classes, iou, NO_LIMIT, limit, False)
     if found is None:
-        found = _native.nms(*_plain(boxes, scores, classes), _threshold(iou), _NO_LIMIT, _count(limit), False)
+        found = _native.nms(*plain(boxes, scores, classes), threshold_of(iou), NO_LIMIT, count_of(limit), False)
         if found is None:
-            raise UsageError(f"nms takes at most {_NO_LIMIT - 64} boxes, got {len(scores)}")
+            raise UsageError(f"nms takes at most {NO_LIMIT - 64} boxes, got {len(scores)}")
     return np.frombuffer(found[0], np.int64)
 
 
-def _plain(boxes: _Array, scores: _Array, classes: _Array | None) -> tuple[_Array, _Array, _Array | None]:
+def batched_nms(
+    boxes: _Array | Sequence[_Array],
+    scores: _Array | Sequence[_Array],
+    classes: _Array | Sequence[_Array] | None = None,
+    *,
+    counts: Sequence[int] | npt.NDArray[np.integer[Any]] | None = None,
+    iou: float = 0.45,
+    max_det: int | None = None,
+) -> list[npt.NDArray[np.int64]]:
+    """`nms` of each image of a batch; an image's answer does not depend on its neighbours.
+
+    (torchvision calls by this name what `nms` does here with `classes`: one image, suppression class by class.)
+
+    Args:
+        boxes: for each image (N, 4), as a sequence, or as one array (B, N, 4).
+        scores: for each image (N,), or (B, N).
+        classes: for each image (N,), or (B, N); None: all boxes of an image compete.
+        counts: how many rows of each image are used, for arrays that are padded to one length; None: all.
+        iou: the threshold, 0 to 1.
+        max_det: at most this many survivors an image.
+
+    Returns:
+        For each image (K,) int64 indices of its kept rows, in score order.
+
+    Raises:
+        UsageError: the lengths do not agree, a count is not possible, or `nms` refuses an image.
+    """
+    images = len(boxes)
+    for name, values in (("scores", scores), ("classes", classes), ("counts", counts)):
+        if values is not None and len(values) != images:
+            raise UsageError(f"expected {name} of {images} images, as many as there are boxes of, got {len(values)}")
+    columns = [boxes, scores] if classes is None else [boxes, scores, classes]
+    kept = []
+    for image in range(images):
+        rows = [column[image] for column in columns]
+        if counts is not None:
+            rows = _used(rows, counts[image], image)
+        kept.append(nms(*rows, iou=iou, max_det=max_det))
+    return kept
+
+
+def _used(rows: list[_Array], count: int | np.integer[Any], image: int) -> list[_Array]:
+    """The first `count` rows of each array. Raises UsageError where they have not as many."""
+    least = min(np.shape(array)[0] if np.ndim(array) else 0 for array in rows)
+    if not isinstance(count, Integral) or not 0 <= int(count) <= least:
+        raise UsageError(f"counts[{image}] must be a whole number from 0 to {least}, the image's rows, got {count!r}")
+    return [array[: int(count)] for array in rows]
+
+
+def plain(boxes: _Array, scores: _Array, classes: _Array | None) -> tuple[_Array, _Array, _Array | None]:
     """The same values in the form that the native core reads, or a UsageError that says what is wrong."""
     boxes, scores = _floats("boxes", boxes), _floats("scores", scores)
     if boxes.ndim != 2 or boxes.shape[1] != 4:
@@ -83,13 +133,15 @@ def _integers(classes: _Array) -> _Array:
     return np.require(classes, np.int32 if classes.dtype == np.int32 else np.int64, ["C", "A"])
 
 
-def _threshold(iou: float) -> float:
+def threshold_of(iou: float) -> float:
+    """The threshold itself. Raises UsageError where it is none."""
     if not isinstance(iou, Real) or not 0 <= iou <= 1:
         raise UsageError(f"iou must be a number from 0 to 1, got {iou!r}")
     return iou
 
 
-def _count(max_det: int) -> int:
+def count_of(max_det: int) -> int:
+    """The limit itself. Raises UsageError where it is none."""
     if not isinstance(max_det, Integral) or max_det < 0:
         raise UsageError(f"max_det must be a whole number, 0 or more, or None for no limit, got {max_det!r}")
     return max_det

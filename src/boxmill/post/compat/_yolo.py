@@ -183,5 +183,5 @@ def _original(anchors: Array, request: Request, count: int, post: Postprocessor)
     order = np.argsort(-table[:, 4], kind="stable")[: post.max_nms]
     table = table[order]
     apart = 0 if post.agnostic else table[:, 5:6] * np.float32(request.max_wh)
-    kept = nms_in_double(table[:, :4] + apart, table[:, 4], post.iou)[: post.max_det]
+    kept = nms_in_double(table[:, :4] + apart, table[:, 4], float(request.iou))[: post.max_det]
     return _Found(table[kept], passing[rows[order[kept]]])
