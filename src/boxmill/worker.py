@@ -10,14 +10,15 @@ import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from time import monotonic, perf_counter
 from typing import Any
 
 import msgspec
 
-from boxmill.api import make_postprocessor, make_runtime, prove, resolve_model, worker_count
-from boxmill.engine import Job, Progress, Run, TimeTable, WorkerLink, keep_freed_memory
+from boxmill.api import make_postprocessor, make_runtime, resolve_model, worker_count
+from boxmill.engine import Job, Progress, Run, TimeTable, WorkerLink, keep_freed_memory, prove
 from boxmill.engine.pipeline import Decoder
 from boxmill.errors import ImageError
 from boxmill.images import configure_opencv, decode, geometry, read_header
@@ -29,6 +30,7 @@ from boxmill.types import EncodedItem, InputSpec, Outcome
 __all__ = ["Order", "main"]
 
 _TIMES_INTERVAL = 1.0  # seconds between two reports of where the time goes
+_REHEARSED = 8  # inputs tried for one that decodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,9 @@ def _work(order: Order, link: WorkerLink, stopper: _Stopper, decoder: Decoder) -
             warm_up=network,
         )
     )
+    if not states.counts.processed:  # one result says that the model works
+        trials = (item(one) for one in manifest.open_inputs(states.status) if one.index not in suspects)
+        run.rehearse(islice(trials, _REHEARSED))
     run.warm_up()
     stopper.attach(run)
     link.ready({"workers": workers, "load": loaded - start, "warm-up": perf_counter() - loaded})
