@@ -8,7 +8,7 @@ namespace boxmill {
 class Arena;
 
 struct NmsLimits {
-    float iou;        // suppress iff IoU > iou
+    float iou;        // suppress iff IoU > iou; infinity: never
     int64_t max_nms;  // only this many best-scored candidates are considered
     int64_t max_det;  // at most this many survivors
     bool want_cut;    // fill truncated and cut; costs the search for survivor max_det + 1
@@ -31,20 +31,37 @@ struct NmsReply {
     float cut;       // where truncated: the highest score lost, of the (max_nms+1)th candidate or (max_det+1)th survivor
 };
 
-enum class Head : int32_t { yolo, yolov5, yolox };
+enum class Head : int32_t { yolo, yolov5, yolox, nanodet, detr, selected };
+enum class Activation : int32_t { none, sigmoid, softmax };
+
+// Anchors of nanodet, detr and selected heads, one image's: class values and boxes, each in rows of their own.
+struct Level {
+    const float* values;  // (anchors, C), (anchors, C + 1) for a softmax, (anchors, 1) for selected: the score
+    const float* boxes;   // (anchors, 4): cx, cy, w, h for detr, x1, y1, x2, y2 for selected; (anchors, 4 * bins) for nanodet
+    int64_t value_step, box_step;  // floats from one row to the next
+    int64_t anchors;
+};
+
+// Instead of a class id: a row that is not looked at, and one whose class is not a number.
+constexpr int32_t skipped_row = -1, no_class = -2;
 
 struct HeadRequest {
-    const float* raw;  // one image: (4 + C, A) for yolo, (A, 5 + C) for yolov5 and yolox; contiguous
-    int64_t anchors;
+    const float* raw;  // yolo, yolov5, yolox, one image: (4 + C, A) for yolo, else (A, 5 + C); contiguous
+    int64_t anchors;   // of `raw`
+    const Level* levels;  // the other heads
+    int32_t level_count;
+    const int32_t* labels;  // selected: (anchors,) class ids, skipped_row or no_class
     int64_t classes;
     Head head;
     bool normalized;  // boxes are divided by the network's size
-    bool sigmoid;     // objectness and class scores are logits
+    Activation activation;  // softmax: detr alone
     int32_t network_height, network_width;
-    const int32_t* strides;  // yolox: in the order of the head's levels
+    const int32_t* strides;  // yolox, nanodet: in the order of the head's levels
     int32_t stride_count;
-    float conf;                 // candidate iff score > conf
-    const uint8_t* wanted;      // (C,) nonzero: class is wanted; null: all
+    int32_t bins;  // nanodet
+    float origin;  // nanodet: where in a cell distances begin, in strides
+    float conf;    // candidate iff score > conf
+    const uint8_t* wanted;  // (C,) nonzero: class is wanted; null: all; unused for selected
     bool agnostic, multi_label;
     NmsLimits limits;
     const float* geometry;  // scale x, scale y, pad left, pad top, source width, source height; null: network pixels, unclipped

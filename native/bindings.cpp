@@ -4,10 +4,12 @@
 #include <nanobind/stl/array.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 
 #include <array>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <vector>
 
 #include "api.hpp"
@@ -19,6 +21,7 @@ using namespace boxmill;
 namespace {
 
 const Table* chosen = nullptr;
+constexpr int64_t most_rows = INT32_MAX - 64;  // anchors or classes
 
 std::string runnable_names() {
     std::string all;
@@ -71,9 +74,9 @@ void letterbox(const RgbImage& source, const NetworkImage& target, const std::ar
 // exchange, which matters for a call of a few microseconds.
 class View {
 public:
-    explicit View(nb::handle source) {
-        held_ = PyObject_GetBuffer(source.ptr(), &buffer_, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT) == 0;
-        if (!held_) PyErr_Clear();
+    explicit View(nb::handle source) : none_(source.is_none()) {
+        held_ = !none_ && PyObject_GetBuffer(source.ptr(), &buffer_, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT) == 0;
+        if (!held_ && !none_) PyErr_Clear();
     }
     View(const View&) = delete;
     View& operator=(const View&) = delete;
@@ -85,12 +88,13 @@ public:
                buffer_.format[0] != '\0' && buffer_.format[1] == '\0' && std::strchr(formats, buffer_.format[0]) != nullptr &&
                reinterpret_cast<uintptr_t>(buffer_.buf) % static_cast<size_t>(bytes) == 0;
     }
+    bool is_none() const { return none_; }
     Py_ssize_t length(int dimension) const { return buffer_.shape[dimension]; }
     const void* data() const { return buffer_.buf; }
 
 private:
     Py_buffer buffer_{};
-    bool held_ = false;
+    bool none_, held_ = false;
 };
 
 // False where the object is not a number.
@@ -170,26 +174,30 @@ Found copied(const HeadReply& reply) {
     return found;
 }
 
-// None where `raw`, `wanted` or `geometry` is not of the plain form (see _native.pyi); other arguments are checked by the caller.
-nb::object postprocess_call(nb::handle raw, int head, bool normalized, bool sigmoid, nb::tuple strides,
-                            std::pair<int32_t, int32_t> network, double conf, double iou, int64_t max_det, int64_t max_nms,
-                            nb::handle wanted, bool agnostic, bool multi_label, nb::handle geometry) {
-    const View heads(raw), chosen_classes(wanted), places(geometry);
-    if (!heads.is("f", 4, 3)) return nb::none();
-    const Py_ssize_t images = heads.length(0), rows = heads.length(1), columns = heads.length(2);
-    const bool by_class = static_cast<Head>(head) == Head::yolo;
-    const int64_t anchors = by_class ? columns : rows, classes = by_class ? rows - 4 : columns - 5;
-    if (classes < 1 || anchors > INT32_MAX - 64 || classes > INT32_MAX - 64) return nb::none();
-    if (!wanted.is_none() && !(chosen_classes.is("B", 1, 1) && chosen_classes.length(0) == classes)) return nb::none();
-    if (!geometry.is_none() && !(places.is("f", 4, 2) && places.length(0) == images && places.length(1) == 6)) return nb::none();
-    std::vector<int32_t> steps;
-    for (nb::handle stride : strides) steps.push_back(nb::cast<int32_t>(stride));
-    HeadRequest request{static_cast<const float*>(heads.data()), anchors, classes, static_cast<Head>(head), normalized, sigmoid,
-                        network.first, network.second, steps.data(), static_cast<int32_t>(steps.size()),
-                        static_cast<float>(conf) + 0.0f,  // -0 becomes 0
-                        wanted.is_none() ? nullptr : static_cast<const uint8_t*>(chosen_classes.data()), agnostic, multi_label,
-                        {static_cast<float>(iou), max_nms, max_det, true},
-                        geometry.is_none() ? nullptr : static_cast<const float*>(places.data())};
+struct Limits {
+    double conf, iou;
+    int64_t max_det, max_nms;
+};
+
+void set_limits(HeadRequest& request, const Limits& limits, bool agnostic, bool multi_label) {
+    request.conf = static_cast<float>(limits.conf) + 0.0f;  // -0 becomes 0
+    request.agnostic = agnostic;
+    request.multi_label = multi_label;
+    request.limits = {static_cast<float>(limits.iou), limits.max_nms, limits.max_det, true};
+}
+
+// False where one is not of the plain form.
+bool set_buffers(HeadRequest& request, const View& wanted, const View& geometry, Py_ssize_t images) {
+    if (!wanted.is_none() && !(wanted.is("B", 1, 1) && wanted.length(0) == request.classes)) return false;
+    request.wanted = wanted.is_none() ? nullptr : static_cast<const uint8_t*>(wanted.data());
+    if (!geometry.is_none() && !(geometry.is("f", 4, 2) && geometry.length(0) == images && geometry.length(1) == 6)) return false;
+    request.geometry = geometry.is_none() ? nullptr : static_cast<const float*>(geometry.data());
+    return true;
+}
+
+// Runs the images one after another without the GIL; `next` moves the request's raw pointers on by one image.
+template <class Next>
+nb::list answers(HeadRequest& request, Py_ssize_t images, Next next) {
     std::vector<Found> found;
     {
         nb::gil_scoped_release unlocked;
@@ -198,7 +206,7 @@ nb::object postprocess_call(nb::handle raw, int head, bool normalized, bool sigm
             Arena& arena = thread_arena();
             arena.reset();
             found.push_back(copied(chosen->head(request, arena)));
-            request.raw += rows * columns;
+            next();
             if (request.geometry != nullptr) request.geometry += 6;
         }
     }
@@ -210,6 +218,137 @@ nb::object postprocess_call(nb::handle raw, int head, bool normalized, bool sigm
         answer.append(nb::make_tuple(nb::steal(bytes), one.count, cut, one.nan));
     }
     return answer;
+}
+
+std::vector<int32_t> integers(const nb::tuple& values) {
+    std::vector<int32_t> all;
+    for (nb::handle value : values) all.push_back(nb::cast<int32_t>(value));
+    return all;
+}
+
+// None where `raw`, `wanted` or `geometry` is not of the plain form (see _native.pyi); other arguments are checked by the caller.
+nb::object postprocess_call(nb::handle raw, int head, bool normalized, bool sigmoid, nb::tuple strides,
+                            std::pair<int32_t, int32_t> network, double conf, double iou, int64_t max_det, int64_t max_nms,
+                            nb::handle wanted, bool agnostic, bool multi_label, nb::handle geometry) {
+    const View heads(raw), chosen_classes(wanted), places(geometry);
+    if (!heads.is("f", 4, 3)) return nb::none();
+    const Py_ssize_t images = heads.length(0), rows = heads.length(1), columns = heads.length(2);
+    const bool by_class = static_cast<Head>(head) == Head::yolo;
+    HeadRequest request{};
+    request.raw = static_cast<const float*>(heads.data());
+    request.anchors = by_class ? columns : rows;
+    request.classes = by_class ? rows - 4 : columns - 5;
+    if (request.classes < 1 || request.anchors > most_rows || request.classes > most_rows) return nb::none();
+    if (!set_buffers(request, chosen_classes, places, images)) return nb::none();
+    set_limits(request, {conf, iou, max_det, max_nms}, agnostic, multi_label);
+    const std::vector<int32_t> steps = integers(strides);
+    request.head = static_cast<Head>(head);
+    request.normalized = normalized;
+    request.activation = sigmoid ? Activation::sigmoid : Activation::none;
+    request.network_height = network.first;
+    request.network_width = network.second;
+    request.strides = steps.data();
+    request.stride_count = static_cast<int32_t>(steps.size());
+    return answers(request, images, [&] { request.raw += rows * columns; });
+}
+
+// One entry of `levels`: (values, first column, boxes, first column); all images.
+struct LevelArrays {
+    View values, boxes;
+    int64_t value_column, box_column;
+
+    explicit LevelArrays(const nb::tuple& entry)
+        : values(entry[0]), boxes(entry[2]), value_column(nb::cast<int64_t>(entry[1])), box_column(nb::cast<int64_t>(entry[3])) {}
+
+    bool fits(int64_t value_width, int64_t box_width) const {
+        return values.is("f", 4, 3) && boxes.is("f", 4, 3) && values.length(0) == boxes.length(0) &&
+               values.length(1) == boxes.length(1) && value_column >= 0 && box_column >= 0 &&
+               value_column + value_width <= values.length(2) && box_column + box_width <= boxes.length(2);
+    }
+    Level first_image() const {
+        return {static_cast<const float*>(values.data()) + value_column, static_cast<const float*>(boxes.data()) + box_column,
+                values.length(2), boxes.length(2), values.length(1)};
+    }
+};
+
+// All levels of a batch; keeps the arrays while it lives.
+struct LevelBatch {
+    std::deque<LevelArrays> arrays;
+    std::vector<Level> levels;  // of the image that is next
+    Py_ssize_t images = 0;
+    int64_t anchors = 0;
+
+    // False where an array is not of the plain form or does not fit the request.
+    bool read(const nb::list& entries, const HeadRequest& request) {
+        const int64_t value_width = request.classes + (request.activation == Activation::softmax);
+        const int64_t box_width = request.head == Head::nanodet ? int64_t{4} * request.bins : 4;
+        for (nb::handle entry : entries) {
+            const LevelArrays& one = arrays.emplace_back(nb::cast<nb::tuple>(entry));
+            if (!one.fits(value_width, box_width)) return false;
+            if (arrays.size() > 1 && one.values.length(0) != images) return false;
+            images = one.values.length(0);
+            levels.push_back(one.first_image());
+            anchors += levels.back().anchors;
+        }
+        return !levels.empty() && anchors <= most_rows;
+    }
+    void next() {
+        for (Level& level : levels) {
+            level.values += level.anchors * level.value_step;
+            level.boxes += level.anchors * level.box_step;
+        }
+    }
+};
+
+// head, classes, normalized, activation, strides, bins, origin
+using Form = std::tuple<int, int64_t, bool, int, nb::tuple, int32_t, float>;
+
+void set_form(HeadRequest& request, const Form& form, const std::vector<int32_t>& strides) {
+    request.head = static_cast<Head>(std::get<0>(form));
+    request.classes = std::get<1>(form);
+    request.normalized = std::get<2>(form);
+    request.activation = static_cast<Activation>(std::get<3>(form));
+    request.strides = strides.data();
+    request.stride_count = static_cast<int32_t>(strides.size());
+    request.bins = std::get<5>(form);
+    request.origin = std::get<6>(form);
+}
+
+bool covered_by_strides(const HeadRequest& request, int64_t anchors) {
+    for (int32_t i = 0; i < request.stride_count; ++i) {
+        const int64_t stride = request.strides[i];
+        if (stride < 1) return false;
+        anchors -= ((request.network_height + stride - 1) / stride) * ((request.network_width + stride - 1) / stride);
+    }
+    return anchors == 0;
+}
+
+// None where a buffer is not of the plain form (see _native.pyi); other arguments are checked by the caller.
+nb::object postprocess_levels_call(nb::list levels, nb::handle labels, const Form& form, std::pair<int32_t, int32_t> network,
+                                   std::tuple<double, double, int64_t, int64_t> limits, nb::handle wanted, bool agnostic,
+                                   bool multi_label, nb::handle geometry) {
+    const std::vector<int32_t> strides = integers(std::get<4>(form));
+    HeadRequest request{};
+    set_form(request, form, strides);
+    set_limits(request, {std::get<0>(limits), std::get<1>(limits), std::get<2>(limits), std::get<3>(limits)}, agnostic, multi_label);
+    request.network_height = network.first;
+    request.network_width = network.second;
+    LevelBatch batch;
+    if (request.classes < 1 || request.classes > most_rows || request.bins < 1 || !batch.read(levels, request)) return nb::none();
+    if (request.head == Head::nanodet && !covered_by_strides(request, batch.anchors)) return nb::none();
+    request.levels = batch.levels.data();
+    request.level_count = static_cast<int32_t>(batch.levels.size());
+
+    const View ids(labels), chosen_classes(wanted), places(geometry);
+    const bool needs_ids = request.head == Head::selected;
+    if (needs_ids && !(ids.is("il", sizeof(int32_t), 2) && ids.length(0) == batch.images && ids.length(1) == batch.anchors))
+        return nb::none();
+    request.labels = needs_ids ? static_cast<const int32_t*>(ids.data()) : nullptr;
+    if (!set_buffers(request, chosen_classes, places, batch.images)) return nb::none();
+    return answers(request, batch.images, [&] {
+        batch.next();
+        if (needs_ids) request.labels += batch.anchors;
+    });
 }
 
 }  // namespace
@@ -230,4 +369,7 @@ NB_MODULE(_native, module) {
     module.def("postprocess", &postprocess_call, nb::arg("raw"), nb::arg("head"), nb::arg("normalized"), nb::arg("sigmoid"),
                nb::arg("strides"), nb::arg("network"), nb::arg("conf"), nb::arg("iou"), nb::arg("max_det"), nb::arg("max_nms"),
                nb::arg("wanted").none(), nb::arg("agnostic"), nb::arg("multi_label"), nb::arg("geometry").none());
+    module.def("postprocess_levels", &postprocess_levels_call, nb::arg("levels"), nb::arg("labels").none(), nb::arg("form"),
+               nb::arg("network"), nb::arg("limits"), nb::arg("wanted").none(), nb::arg("agnostic"), nb::arg("multi_label"),
+               nb::arg("geometry").none());
 }

@@ -37,7 +37,7 @@ def postprocess(
     strides: tuple[int, ...],  # yolox: the anchors of all levels together are exactly those of the head
     network: tuple[int, int],  # height, width
     conf: float,  # 0 to 1
-    iou: float,  # 0 to 1
+    iou: float,  # 0 to 1, or infinity: nothing is suppressed
     max_det: int,  # 1 or more
     max_nms: int,  # 1 or more
     wanted: bytearray | None,  # (classes,) uint8, nonzero: wanted
@@ -48,4 +48,24 @@ def postprocess(
     """For each image its boxes (n, 4), scores (n,), classes (n,) and anchors (n,) behind one another; n; cut; nan.
 
     None: a buffer is not native-endian, C-contiguous, aligned and of the shape and type above.
+    """
+
+def postprocess_levels(
+    # class values (images, anchors, columns) float32, their first column, and likewise boxes; one entry a level
+    levels: list[tuple[npt.NDArray[np.float32], int, npt.NDArray[np.float32], int]],
+    labels: npt.NDArray[np.int32] | None,  # selected: (images, anchors) class ids; -1: skip the row; -2: not a number
+    # head: 3 nanodet, 4 detr, 5 selected; classes; normalized; activation: 0 none, 1 sigmoid, 2 softmax, of one more
+    # value; strides, and bins of a side: nanodet; origin: nanodet, where in a cell distances begin, in strides
+    form: tuple[int, int, bool, int, tuple[int, ...], int, float],
+    network: tuple[int, int],  # height, width
+    limits: tuple[float, float, int, int],  # conf, iou, max_det, max_nms as for `postprocess`
+    wanted: bytearray | None,  # (classes,) uint8, nonzero: wanted
+    agnostic: bool,
+    multi_label: bool,
+    geometry: npt.NDArray[np.float32] | None,  # as for `postprocess`
+) -> list[tuple[bytearray, int, float | None, int]] | None:
+    """As `postprocess`, for heads whose class values and boxes lie apart.
+
+    None: a buffer is not native-endian, C-contiguous, aligned and of the shape and type above, there are no levels, or
+    nanodet's anchors are not those of its strides.
     """

@@ -125,7 +125,7 @@ class HeadSpec:
     `yolov5`: (A, 5 + C), the same with an objectness before the class scores.
     `yolox`: (A, 5 + C) with the grid undecoded: centre = (o + cell) * stride, size = exp(o) * stride.
     `nanodet`: for each stride class logits or scores, then for each stride distances to the four sides as distributions
-    over `bins` multiples of the stride; centre of a cell as origin.
+    over `bins` multiples of the stride, measured from the cell's `origin`.
     `end2end`: (K, 6), x1, y1, x2, y2, score, class; selected inside the network.
     `triple`: boxes (K, 4) x1, y1, x2, y2, scores (K,), labels (K,); selected inside the network.
     `detr`: class logits (Q, C), or (Q, C + 1) with the softmax's "no object" last, and boxes (Q, 4) as centre x,
@@ -139,6 +139,7 @@ class HeadSpec:
     outputs: tuple[str, ...] = ()  # names of the network's outputs, in the order of the type above; empty: the only one
     strides: tuple[int, ...] = (8, 16, 32)
     bins: int = 8  # nanodet: of one side's distribution
+    origin: Literal["centre", "corner"] = "centre"  # nanodet: of distances in a cell; NanoDet-Plus takes the corner
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ HEADS = st.builds(
 OPTIONS = st.builds(
     reference.Options,
     conf=st.sampled_from([0.0, -0.0, 0.001, 0.25, 0.5, 0.9999999, 1.0]) | st.floats(0, 1),
-    iou=st.sampled_from([0.0, 0.45, 0.7, 1.0]),
+    iou=st.sampled_from([0.0, 0.45, 0.7, 1.0, None]),
     max_det=st.sampled_from([1, 3, 300]),
     max_nms=st.sampled_from([1, 2, 20, 30000]),
     classes=st.none() | st.sampled_from([(), (0,), (0, 2), (2, 1)]),
@@ -274,11 +274,13 @@ def test_nothing_in_nothing_out(shape):
     [
         ({"conf": -0.1}, "conf must be between 0 and 1"),
         ({"conf": float("nan")}, "conf must be between 0 and 1"),
+        ({"conf": None}, "conf must be between 0 and 1, got None"),
         ({"iou": 1.5}, "iou must be between 0 and 1"),
         ({"max_det": 0}, "max_det must be 1 or more"),
         ({"max_nms": 0}, "max_nms must be 1 or more"),
         ({"classes": (1, -2)}, "got -2"),
-        ({"head": HeadSpec("detr")}, "head type must be one of yolo, yolov5, yolox, got 'detr'"),
+        ({"head": HeadSpec("ssd")}, "head type must be one of yolo, yolov5, yolox, nanodet, .* got 'ssd'"),
+        ({"head": HeadSpec("classes")}, "boxmill.post.Tagger"),
         ({"head": HeadSpec("yolo", boxes="inches")}, "pixels or normalized, got 'inches'"),
         ({"head": HeadSpec("yolo", activation="softmax")}, "none or sigmoid, got 'softmax'"),
         ({"head": HeadSpec("yolox", boxes="normalized")}, "always to pixels"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +12,15 @@ import numpy.typing as npt
 
 from boxmill import _native
 from boxmill.errors import UsageError
+from boxmill.post.heads import LEVELS, MOST, as_list, batch_of, check_head, class_ids
 from boxmill.types import Detections, Float32, Geometry, HeadSpec
 
 __all__ = ["Postprocessor"]
 
-_HEADS = {"yolo": 0, "yolov5": 1, "yolox": 2}  # as in native/api.hpp
-_MOST = 2**31 - 65  # anchors, classes or pixels, all counted in 32 bits
+# Numbers as in native/api.hpp.
+_HEADS = {"yolo": 0, "yolov5": 1, "yolox": 2, "nanodet": 3, "detr": 4, "end2end": 5, "triple": 5}
+_ACTIVATIONS = {"none": 0, "sigmoid": 1, "softmax": 2}
+_Found = list[tuple[bytearray, int, float | None, int]] | None
 _Array = npt.NDArray[Any]
 
 
@@ -30,14 +34,15 @@ class Postprocessor:
     Args:
         head: how boxes are read from the raw output.
         conf: a candidate's score is greater than this, 0 to 1.
-        iou: NMS drops a box whose IoU with a better one is greater than this, 0 to 1.
+        iou: NMS drops a box whose IoU with a better one is greater than this, 0 to 1. None: no NMS, only order and
+            limits, as for heads whose network has already selected (`end2end`, `triple`, `detr`).
         max_det: at most this many objects an image; `Detections.cut` tells when it took some away.
         max_nms: only this many best candidates an image enter NMS; `cut` tells here too.
         classes: wanted class ids; None: all. In the usual mode the best class of an anchor is found among all classes
             and then kept only if it is wanted.
         agnostic: NMS between boxes of different classes as well.
         multi_label: every (anchor, class) pair above `conf` is a candidate, as in validation; otherwise only the best
-            class of each anchor, as in prediction.
+            class of each anchor, as in prediction. `end2end` and `triple` have one class a row in any case.
 
     Raises:
         UsageError: an option is out of range.
@@ -45,7 +50,7 @@ class Postprocessor:
 
     head: HeadSpec
     conf: float = 0.25
-    iou: float = 0.45
+    iou: float | None = 0.45
     max_det: int = 300
     max_nms: int = 30000
     classes: tuple[int, ...] | None = None
@@ -56,7 +61,7 @@ class Postprocessor:
         """Refuse options that are out of range."""
         for name in ("conf", "iou"):
             value = getattr(self, name)
-            if not 0 <= value <= 1:
+            if not (0 <= value <= 1 if value is not None else name == "iou"):
                 raise UsageError(f"{name} must be between 0 and 1, got {value}")
         for name in ("max_det", "max_nms"):
             value = getattr(self, name)
@@ -64,7 +69,7 @@ class Postprocessor:
                 raise UsageError(f"{name} must be 1 or more, got {value}")
         if self.classes is not None and any(label < 0 for label in self.classes):
             raise UsageError(f"class ids are 0 or more, got {min(self.classes)}")
-        _check_head(self.head)
+        check_head(self.head)
 
     def __call__(
         self, raw: _Array | Sequence[_Array], network: tuple[int, int], geometries: Sequence[Geometry] | None = None
@@ -72,21 +77,41 @@ class Postprocessor:
         """The objects of each image of a batch.
 
         Args:
-            raw: (B, 4 + C, A) for `yolo`, (B, A, 5 + C) for `yolov5` and `yolox`, or one image without B; float32, or
-                float16, which converts exactly. A list that holds one such array, as runtimes return, will do.
+            raw: the network's outputs, with or without the axis B; float32, or float16, which converts exactly. A list
+                that holds the one array, as runtimes return, will do.
+                `yolo`: (B, 4 + C, A). `yolov5`, `yolox`: (B, A, 5 + C).
+                `nanodet`: a list, for each stride (B, A, C), then for each stride (B, A, 4 * bins); or one array
+                (B, A, C + 4 * bins).
+                `detr`: a list, (B, Q, C), or C + 1 for the softmax, and (B, Q, 4); or one array, (B, Q, 4 + C).
+                `end2end`: (B, K, 6). `triple`: a list, (B, K, 4), (B, K), and labels (B, K) of any integer or float
+                dtype. In these two a row with score 0, or with a label below 0, is not used; labels are rounded.
             network: height and width of the network's input, in pixels.
             geometries: how each image lies in the network's input; boxes then go back to source pixels and are clipped
                 to the image. None: network pixels, unclipped.
 
         Returns:
-            One `Detections` an image.
+            One `Detections` an image. `end2end` and `triple` do not tell how many classes there are: class ids may be
+            larger than the list of names, which only the caller knows.
 
         Raises:
             UsageError: the array, `network` and `geometries` do not fit the head or each other.
         """
-        heads = _as_batch(raw)
+        if len(network) != 2 or not all(1 <= side <= MOST for side in network):
+            raise UsageError(f"network must be the height and width of the network's input, got {network}")
+        arrays = as_list(raw)
+        found = (self._levels if self.head.type in LEVELS else self._whole)(arrays, network, geometries)
+        if found is None:
+            shapes = ", ".join(str(array.shape) for array in arrays)
+            raise UsageError(f"a head of shape {shapes} has more anchors or classes than {MOST}")
+        return [_detections(*image) for image in found]
+
+    def _whole(self, raw: Sequence[_Array], network: tuple[int, int], geometries: Sequence[Geometry] | None) -> _Found:
+        """Heads of one array, in which an anchor has its box and its scores."""
+        if len(raw) != 1:
+            raise UsageError(f"expected one raw head, got {len(raw)} arrays; name the right one in head.outputs")
+        heads = batch_of("the raw head", raw[0], "rows, columns")
         classes = _check_shape(self.head, heads.shape, network)
-        found = _native.postprocess(
+        return _native.postprocess(
             heads,
             _HEADS[self.head.type],
             self.head.boxes == "normalized",
@@ -94,7 +119,7 @@ class Postprocessor:
             self.head.strides,
             network,
             self.conf,
-            self.iou,
+            math.inf if self.iou is None else self.iou,
             self.max_det,
             self.max_nms,
             None if self.classes is None else _wanted(self.classes, classes),
@@ -102,49 +127,35 @@ class Postprocessor:
             self.multi_label,
             None if geometries is None else _places(geometries, len(heads), network),
         )
-        if found is None:
-            raise UsageError(f"a head of shape {heads.shape} has more anchors or classes than {_MOST}")
-        return [_detections(*image) for image in found]
 
-
-def _check_head(head: HeadSpec) -> None:
-    if head.type not in _HEADS:
-        raise UsageError(f"head type must be one of {', '.join(_HEADS)}, got {head.type!r}")
-    if head.boxes not in ("pixels", "normalized"):
-        raise UsageError(f"head boxes must be pixels or normalized, got {head.boxes!r}")
-    if head.activation not in ("none", "sigmoid"):
-        raise UsageError(f"head activation must be none or sigmoid, got {head.activation!r}")
-    if head.type != "yolox":
-        return
-    if head.boxes == "normalized":
-        raise UsageError("a yolox head is decoded with its strides, always to pixels; set boxes: pixels")
-    if not head.strides or not all(1 <= stride <= _MOST for stride in head.strides):
-        raise UsageError(f"a yolox head needs strides of 1 or more, one for each level, got {head.strides}")
-
-
-def _as_batch(raw: _Array | Sequence[_Array]) -> Float32:
-    """(B, P, Q) float32, contiguous and aligned."""
-    if isinstance(raw, list | tuple):
-        if len(raw) != 1:
-            raise UsageError(f"expected one raw head, got {len(raw)} arrays; name the right one in head.outputs")
-        raw = raw[0]
-    if not isinstance(raw, np.ndarray):
-        raise UsageError(f"the raw head must be a numpy array, got {type(raw).__name__}; convert it with numpy.asarray")
-    if raw.dtype not in (np.float32, np.float16):
-        raise UsageError(
-            f"the raw head must be float32 (or float16, which converts exactly), got {raw.dtype}; "
-            "round it yourself: raw.astype(numpy.float32)"
+    def _levels(self, raw: Sequence[_Array], network: tuple[int, int], geometries: Sequence[Geometry] | None) -> _Found:
+        """Heads whose class scores and boxes lie apart."""
+        head = self.head
+        levels = LEVELS[head.type](raw, head, network)
+        labels = None if levels.labels is None else class_ids(levels.labels, self.classes)
+        return _native.postprocess_levels(
+            levels.arrays,
+            labels,
+            (
+                _HEADS[head.type],
+                levels.classes,
+                head.boxes == "normalized",
+                _ACTIVATIONS[head.activation],
+                head.strides if head.type == "nanodet" else (),
+                head.bins if head.type == "nanodet" else 1,
+                0.5 if head.origin == "centre" else 0.0,
+            ),
+            network,
+            (self.conf, math.inf if self.iou is None else self.iou, self.max_det, self.max_nms),
+            None if labels is not None or self.classes is None else _wanted(self.classes, levels.classes),
+            self.agnostic,
+            self.multi_label,
+            None if geometries is None else _places(geometries, len(levels.arrays[0][0]), network),
         )
-    if raw.ndim not in (2, 3):
-        raise UsageError(f"the raw head must have shape (images, rows, columns) or (rows, columns), got {raw.shape}")
-    heads = raw if raw.ndim == 3 else raw[None]
-    return np.require(heads, np.float32, ["C", "A"])
 
 
 def _check_shape(head: HeadSpec, shape: tuple[int, ...], network: tuple[int, int]) -> int:
     """How many classes the head has."""
-    if len(network) != 2 or not all(1 <= side <= _MOST for side in network):
-        raise UsageError(f"network must be the height and width of the network's input, got {network}")
     _, rows, columns = shape
     if head.type == "yolo":
         if rows < 5:

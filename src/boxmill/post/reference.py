@@ -5,27 +5,25 @@ All arithmetic is float32, every operation rounded on its own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from boxmill.types import Detections, Geometry, HeadSpec
+from boxmill.post.reference_heads import DECODERS, Decoded
+from boxmill.types import Detections, Float32, Geometry, HeadSpec
 
 __all__ = [
     "NmsResult",
     "Options",
-    "decode_yolo",
-    "decode_yolov5",
-    "decode_yolox",
     "iou_with",
     "nms",
     "postprocess",
     "to_source",
 ]
 
-Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
 
 
@@ -59,14 +57,15 @@ def nms(
     scores: Float32,
     classes: npt.NDArray[Any] | None = None,
     *,
-    iou: float = 0.45,
+    iou: float | None = 0.45,
     max_nms: int | None = None,
     max_det: int | None = None,
 ) -> NmsResult:
     """Greedy class-aware non-maximum suppression of (N, 4) float32 xyxy boxes with (N,) float32 scores.
 
     `classes` is (N,) of any integer dtype, or None: every box competes with every other. A box is suppressed by a
-    better one of its class iff their IoU > float32(iou). Only the best `max_nms` candidates are considered.
+    better one of its class iff their IoU > float32(iou); never where iou is None. Only the best `max_nms` candidates
+    are considered.
     """
     numbers = ~(np.isnan(boxes).any(axis=1) | np.isnan(scores))  # (N,)
     candidates = np.flatnonzero(numbers)
@@ -74,8 +73,8 @@ def nms(
     remaining = candidates if max_nms is None else candidates[:max_nms]
     lost = [float(scores[i]) for i in candidates[len(remaining) :][:1]]
 
-    survivors: list[int] = []
-    while len(remaining):
+    survivors: list[int] = remaining.tolist() if iou is None else []
+    while iou is not None and len(remaining):
         best, rest = remaining[0], remaining[1:]
         survivors.append(int(best))
         suppressed = iou_with(boxes[best], boxes[rest]) > np.float32(iou)  # (len(rest),)
@@ -95,21 +94,12 @@ class Options:
     """What counts as an object; the fields of `Postprocessor` without the head."""
 
     conf: float = 0.25
-    iou: float = 0.45
+    iou: float | None = 0.45
     max_det: int = 300
     max_nms: int = 30000
     classes: tuple[int, ...] | None = None
     agnostic: bool = False
     multi_label: bool = False
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Decoded:
-    """Every anchor of one image before any is dropped."""
-
-    boxes: Float32  # (A, 4) x1, y1, x2, y2 in network pixels
-    objectness: Float32 | None  # (A,) final; None where the head has none
-    classes: Float32  # (A, C) as the head gives them: scores or logits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,73 +112,17 @@ class _Candidates:
     nan: int  # pairs or anchors without a score
 
 
-def _exp(x: Float32) -> Float32:
-    """In double, rounded once, so that every implementation agrees in practice."""
-    with np.errstate(all="ignore"):
-        return np.exp(x.astype(np.float64)).astype(np.float32)
-
-
-def _activated(values: Float32, head: HeadSpec) -> Float32:
-    """Scores of raw values; the sigmoid 1 / (1 + exp(-x)) in double, rounded once."""
-    if head.activation == "none":
-        return values
-    with np.errstate(all="ignore"):
-        return (1 / (1 + np.exp(-values.astype(np.float64)))).astype(np.float32)
-
-
-def _corners(cxcywh: Float32) -> Float32:
-    """(A, 4) centre x, centre y, width, height -> x1, y1, x2, y2 = centre -+ 0.5 * size."""
-    centre, half = cxcywh[:, :2], np.float32(0.5) * cxcywh[:, 2:]  # (A, 2) each
-    return np.concatenate([centre - half, centre + half], axis=1)
-
-
-def _in_pixels(cxcywh: Float32, head: HeadSpec, network: tuple[int, int]) -> Float32:
-    if head.boxes == "pixels":
-        return cxcywh
-    height, width = network
-    return cxcywh * np.array([width, height, width, height], np.float32)
-
-
-def decode_yolo(raw: Float32, head: HeadSpec, network: tuple[int, int]) -> _Decoded:
-    """(4 + C, A): cx, cy, w, h, then class scores. `network` is (height, width)."""
-    return _Decoded(_corners(_in_pixels(raw[:4].T, head, network)), None, raw[4:].T)
-
-
-def decode_yolov5(raw: Float32, head: HeadSpec, network: tuple[int, int]) -> _Decoded:
-    """(A, 5 + C): cx, cy, w, h, objectness, then class scores."""
-    return _Decoded(_corners(_in_pixels(raw[:, :4], head, network)), _activated(raw[:, 4], head), raw[:, 5:])
-
-
-def decode_yolox(raw: Float32, head: HeadSpec, network: tuple[int, int]) -> _Decoded:
-    """(A, 5 + C) over grids: centre = (o + cell) * stride, size = exp(o) * stride (YOLOX, arXiv 2107.08430).
-
-    Levels follow one another in the order of `head.strides`; each level's cells, height / stride x width / stride, are
-    row-major.
-    """
-    cells: list[tuple[int, int, int]] = []  # x, y, stride of each anchor
-    for stride in head.strides:
-        rows, columns = network[0] // stride, network[1] // stride
-        cells += [(x, y, stride) for y in range(rows) for x in range(columns)]
-    grid = np.array(cells, np.float32).reshape(-1, 3)  # (A, 3)
-    centre = (raw[:, :2] + grid[:, :2]) * grid[:, 2:]  # (A, 2)
-    size = _exp(raw[:, 2:4]) * grid[:, 2:]  # (A, 2)
-    return _Decoded(_corners(np.concatenate([centre, size], axis=1)), _activated(raw[:, 4], head), raw[:, 5:])
-
-
-def _best_classes(decoded: _Decoded, head: HeadSpec, options: Options) -> _Candidates:
+def _best_classes(decoded: Decoded, options: Options) -> _Candidates:
     """One candidate an anchor at most: its best class, the lower one on ties, kept only if it is wanted.
 
-    The best class is that of the highest objectness * score, or, with a sigmoid, of the highest logit. It is determined
-    over all classes, so that a NaN in any class leaves the anchor without a best score: dropped, and counted once.
+    The best class is that of the highest objectness * score, or, with a sigmoid or softmax, of the highest logit. It is
+    determined over all classes, so that a NaN in any class leaves the anchor without a best score: dropped, and counted
+    once.
     """
-    values, objectness = decoded.classes, decoded.objectness
-    if objectness is not None and head.activation == "none":
-        values = objectness[:, None] * values  # (A, C)
-    unknown = np.isnan(values).any(axis=1)  # (A,)
-    best = np.argmax(values, axis=1)  # (A,)
-    scores = _activated(values[np.arange(len(best)), best], head)  # (A,)
-    if objectness is not None and head.activation == "sigmoid":
-        scores = objectness * scores
+    scores, objectness = decoded.scores, decoded.objectness  # (A, C), (A,)
+    unknown = np.isnan(scores).any(axis=1)  # (A,)
+    best = np.argmax(decoded.ranks, axis=1)  # (A,)
+    scores = scores[np.arange(len(best)), best]  # (A,)
     considered = np.ones(len(best), bool) if objectness is None else objectness > np.float32(options.conf)
     kept = considered & ~unknown & (scores > np.float32(options.conf))
     if options.classes is not None:
@@ -197,18 +131,44 @@ def _best_classes(decoded: _Decoded, head: HeadSpec, options: Options) -> _Candi
     return _Candidates(anchors, best[anchors], scores[anchors], int(np.count_nonzero(considered & unknown)))
 
 
-def _all_classes(decoded: _Decoded, head: HeadSpec, options: Options) -> _Candidates:
+def _all_classes(decoded: Decoded, options: Options) -> _Candidates:
     """Every wanted (anchor, class) pair; each pair whose score is NaN is dropped and counted."""
-    scores, objectness = _activated(decoded.classes, head), decoded.objectness  # (A, C)
+    scores, objectness = decoded.scores, decoded.objectness  # (A, C), (A,)
     considered = np.ones(scores.shape, bool)
     if objectness is not None:
-        scores = objectness[:, None] * scores
         considered &= (objectness > np.float32(options.conf))[:, None]
     if options.classes is not None:
         considered &= np.isin(np.arange(scores.shape[1]), options.classes)
     anchors, classes = np.nonzero(considered & (scores > np.float32(options.conf)))
     nan = int(np.count_nonzero(considered & np.isnan(scores)))
     return _Candidates(anchors, classes, scores[anchors, classes], nan)
+
+
+def _chosen_classes(chosen: Sequence[int | None], scores: Float32, options: Options) -> _Candidates:
+    """The rows as the network selected them; `scores` is (K,).
+
+    A row of a class below 0 is not used; one of a class that is not wanted is not looked at. A row whose class is not a
+    number is dropped and counted, unless its score excludes it anyway.
+    """
+    found: list[tuple[int, int]] = []
+    nan = 0
+    for row, (label, score) in enumerate(zip(chosen, scores, strict=True)):
+        if label is not None and (label < 0 or (options.classes is not None and label not in options.classes)):
+            continue
+        if score <= np.float32(options.conf):
+            continue
+        if label is None or np.isnan(score):
+            nan += 1
+        else:
+            found.append((row, label))
+    rows, classes = np.array(found, np.int64).reshape(-1, 2).T  # (n,) each
+    return _Candidates(rows, classes, scores[rows], nan)
+
+
+def _candidates(decoded: Decoded, options: Options) -> _Candidates:
+    if decoded.chosen is not None:
+        return _chosen_classes(decoded.chosen, decoded.scores[:, 0], options)
+    return (_all_classes if options.multi_label else _best_classes)(decoded, options)
 
 
 def to_source(boxes: Float32, geometry: Geometry) -> Float32:
@@ -223,22 +183,30 @@ def to_source(boxes: Float32, geometry: Geometry) -> Float32:
 
 
 def postprocess(
-    raw: Float32, head: HeadSpec, network: tuple[int, int], options: Options, geometry: Geometry | None = None
+    raw: Float32 | Sequence[npt.NDArray[Any]],
+    head: HeadSpec,
+    network: tuple[int, int],
+    options: Options,
+    geometry: Geometry | None = None,
 ) -> Detections:
-    """The objects of one image from its raw head, (4 + C, A) or (A, 5 + C) float32.
+    """The objects of one image from its raw head: float32 arrays (labels of any integer or float dtype), without batch.
+
+    The functions in `reference_heads` say what the arrays hold. `network` is height and width in pixels.
 
     1. Heads with an objectness: only anchors whose objectness is > float32(conf) are considered; one that is NaN is
        dropped and counted in `nan`.
     2. Candidates have a score > float32(conf), where score = objectness * class score: the best class of each anchor,
-       or every wanted class with `multi_label`. NaN scores are dropped and counted, and so are candidates of which a
-       box coordinate is NaN, raw or decoded.
-    3. NMS in network pixels, unclipped, by class unless `agnostic`; equal scores go to the lower (anchor, class).
+       or every wanted class with `multi_label`; where the network chose the class (`end2end`, `triple`), each row with
+       its class. NaN scores are dropped and counted, and so are candidates of which a box coordinate is NaN, raw or
+       decoded. Rows that a network does not use (score 0, or a class below 0) are dropped and not counted.
+    3. NMS in network pixels, unclipped, by class unless `agnostic`; equal scores go to the lower (anchor, class). With
+       iou None there is no suppression; order and limits remain.
     4. Boxes to source pixels and clipped, where `geometry` is given.
     """
-    decode = {"yolo": decode_yolo, "yolov5": decode_yolov5, "yolox": decode_yolox}[head.type]
+    parts = [raw] if isinstance(raw, np.ndarray) else raw
     with np.errstate(all="ignore"):
-        decoded = decode(raw, head, network)
-        found = (_all_classes if options.multi_label else _best_classes)(decoded, head, options)
+        decoded = DECODERS[head.type](parts, head, network)
+        found = _candidates(decoded, options)
     nan = found.nan + (0 if decoded.objectness is None else int(np.count_nonzero(np.isnan(decoded.objectness))))
     boxes = decoded.boxes[found.anchors]  # (n, 4)
     classes = None if options.agnostic else found.classes
