@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from boxmill.errors import UsageError
 from boxmill.types import HeadSpec, ModelSpec
@@ -17,15 +17,23 @@ from boxmill.types import HeadSpec, ModelSpec
 __all__ = [
     "DetectorPost",
     "EngineSettings",
+    "Language",
     "ModelSettings",
     "OutputSettings",
     "PostSettings",
+    "Precision",
     "RunSettings",
+    "RuntimeName",
     "TaggerPost",
     "available_cpus",
     "effective_post",
     "settings",
 ]
+
+
+Language = Literal["en", "zh"]
+Precision = Literal["auto", "fp32", "bf16"]
+RuntimeName = Literal["openvino", "onnxruntime", "fake"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +43,7 @@ class ModelSettings:
     weights: Path
     card: Path | None = None
     labels: Path | None = None
-    lang: Literal["en", "zh"] | None = None
+    lang: Language | None = None
     imgsz: tuple[int, int] | None = None  # height, width
     rect: bool | None = None
 
@@ -80,8 +88,8 @@ class TaggerPost:
 class EngineSettings:
     """What computes. None: chosen for this machine."""
 
-    runtime: Literal["openvino", "onnxruntime", "fake"] = "openvino"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    runtime: RuntimeName = "openvino"
+    precision: Precision = "auto"
     workers: int | None = None
     image_timeout: float = 60.0  # seconds; an image that takes longer loses its process
     memory_limit: float | None = None  # GiB that the worker process may hold
@@ -176,7 +184,20 @@ def _check(chosen: RunSettings) -> None:
         raise UsageError(f"--image-timeout: expected seconds above 0, got {chosen.engine.image_timeout:g}")
     if chosen.engine.memory_limit is not None and not 0 < chosen.engine.memory_limit < math.inf:
         raise UsageError(f"--memory-limit: expected GiB above 0, got {chosen.engine.memory_limit:g}")
+    _check_choices(chosen)
     _check_output(chosen.output)
+
+
+def _check_choices(chosen: RunSettings) -> None:
+    """For settings from Python; the command line refuses them itself."""
+    choices = (
+        ("--runtime", chosen.engine.runtime, get_args(RuntimeName)),
+        ("--precision", chosen.engine.precision, get_args(Precision)),
+        ("--lang", chosen.model.lang, (None, *get_args(Language))),
+    )
+    for flag, value, possible in choices:
+        if value not in possible:
+            raise UsageError(f"{flag}: expected {', '.join(map(str, possible))}, got {value!r}")
 
 
 def _check_output(output: OutputSettings) -> None:

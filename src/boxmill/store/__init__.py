@@ -22,6 +22,7 @@ from boxmill.store.projections import (
 from boxmill.store.records import Attempt, Record
 from boxmill.store.replay import replay
 from boxmill.store.states import FAILED, OK, OPEN, States, load
+from boxmill.store.tail import Tail
 from boxmill.store.verify import Finding, verify
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "RunLedger",
     "RunLock",
     "States",
+    "Tail",
     "create_run_directory",
     "differences",
     "digest",
