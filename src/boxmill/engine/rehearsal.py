@@ -30,6 +30,7 @@ _MANY_BOXES = 10
 _CONFIDENT = 0.25
 _UNIT = 2.0  # normalized boxes end within it; a box of so few pixels is no object
 _FAR_CENTRE = 8  # input sides; grids lie in the input, distributions reach 8 strides beyond
+_NEGATIVE = 0.1  # share of boxes with x2 < x1 or y2 < y1; a decoded head has none
 _FAR_SIZE = 100  # input sides; YOLOv5's largest anchor is 23 sides of a 64-pixel input
 
 
@@ -135,19 +136,24 @@ def _check_boxes(found: Detections, spec: ModelSpec, network: tuple[int, int]) -
 
 
 def _check_reach(found: Detections, head: HeadSpec, side: int) -> None:
-    boxes = found.boxes.astype(np.float64)
-    centre = np.median(np.abs(boxes[:, :2] + boxes[:, 2:]).max(axis=1)) / 2 / side
-    size = np.median(np.abs(boxes[:, 2:] - boxes[:, :2]).max(axis=1)) / side
-    if len(found) < _MANY_BOXES or (centre <= _FAR_CENTRE and size <= _FAR_SIZE):
+    if len(found) < _MANY_BOXES:
         return
-    remedy = {
-        "normalized": "say `boxes: pixels` under head in the model card",
-        "pixels": "correct head.type in the model card (yolov5 where a YOLOX network decodes its boxes itself)",
-    }[head.boxes]
-    raise ModelError(
-        f"the boxes lie far outside of the network's input: their centres {centre:.3g} times its side away, "
-        f"{size:.3g} times as large; {remedy}"
-    )
+    boxes = found.boxes.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # infinite ones; what comes out as NaN is not within any bound
+        sizes = boxes[:, 2:] - boxes[:, :2]
+        centre = np.median(np.abs(boxes[:, :2] + boxes[:, 2:]).max(axis=1)) / 2 / side
+        size = np.median(np.abs(sizes).max(axis=1)) / side
+    remedy = "correct head.type in the model card (yolov5 where a YOLOX network decodes its boxes itself, else yolox)"
+    if not (centre <= _FAR_CENTRE and size <= _FAR_SIZE):
+        if head.boxes == "normalized":
+            remedy = "say `boxes: pixels` under head in the model card"
+        raise ModelError(
+            f"the boxes lie far outside of the network's input: their centres {centre:.3g} times its side away, "
+            f"{size:.3g} times as large; {remedy}"
+        )
+    negative = int((sizes < 0).any(axis=1).sum())
+    if negative > _NEGATIVE * len(found):
+        raise ModelError(f"{negative} of the {len(found)} best boxes have a negative width or height; {remedy}")
 
 
 def _rows(array: RawOutput) -> RawOutput:
