@@ -84,12 +84,18 @@ struct LetterboxRequest {
     int64_t source_step;
     float* target;  // (3, height, width), or (height, width, 3) where channels_last
     int32_t height, width;
-    int32_t left, top, resized_height, resized_width;  // where the resized image lies in the target
+    int64_t left, top, resized_height, resized_width;  // where the resized image lies in the target; what lies outside is cut
     bool channels_last;
     bool bgr;  // the network's channel order
     float scale;
     float mean[3], std[3];  // in the network's channel order; value = (pixel * scale - mean) / std
     float pad;              // border grey level, 0-255
+};
+
+// Like LetterboxRequest, resized as Pillow resizes: the filter widens as the image shrinks.
+struct ResampleRequest {
+    LetterboxRequest image;
+    bool bicubic;  // otherwise bilinear
 };
 
 // One table for each instruction set; dispatch.cpp chooses at import.
@@ -98,6 +104,7 @@ struct Table {
     NmsReply (*nms)(const NmsRequest&, Arena&);
     HeadReply (*head)(const HeadRequest&, Arena&);
     void (*letterbox)(const LetterboxRequest&, Arena&);
+    void (*resample)(const ResampleRequest&, Arena&);
 };
 
 const Table* find_table(const char* name);  // null: unknown here, or this processor cannot run it

@@ -3,6 +3,7 @@
 #include "heads.hpp"
 #include "letterbox.hpp"
 #include "nms.hpp"
+#include "resample.hpp"
 
 #define BOXMILL_STRING_(x) #x
 #define BOXMILL_STRING(x) BOXMILL_STRING_(x)
@@ -10,6 +11,6 @@
 namespace boxmill::BOXMILL_ISA {
 
 extern const Table table;
-const Table table{BOXMILL_STRING(BOXMILL_ISA), nms, head, letterbox};
+const Table table{BOXMILL_STRING(BOXMILL_ISA), nms, head, letterbox, resample};
 
 }  // namespace boxmill::BOXMILL_ISA

@@ -4,9 +4,8 @@
 #pragma once
 #include <cstdint>
 #include <cstring>
-#if defined(__SSSE3__)
-#include <immintrin.h>
-#endif
+
+#include "lanes.hpp"
 
 namespace boxmill::BOXMILL_ISA {
 
@@ -20,34 +19,6 @@ struct Weights {
 
 #if defined(__SSSE3__)
 
-// One source for the three register widths: the steps are the same in each 16 bytes of a register. Masked forms with every
-// lane kept: GCC 12 warns falsely of the plain ones (its bug 105593).
-#if defined(__AVX512BW__)
-#define BOXMILL_MM(operation) _mm512_##operation
-typedef __m512i Lanes;
-static inline Lanes in_each_16_bytes(__m128i bytes) { return _mm512_maskz_broadcast_i32x4(0xffff, bytes); }
-static inline Lanes joined(const __m128i (&parts)[4]) {
-    const __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(parts[0]), parts[1], 1);
-    const __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(parts[2]), parts[3], 1);
-    return _mm512_maskz_inserti64x4(0xff, _mm512_castsi256_si512(low), high, 1);
-}
-#elif defined(__AVX2__)
-#define BOXMILL_MM(operation) _mm256_##operation
-typedef __m256i Lanes;
-static inline Lanes in_each_16_bytes(__m128i bytes) { return _mm256_broadcastsi128_si256(bytes); }
-static inline Lanes joined(const __m128i (&parts)[2]) {
-    return _mm256_inserti128_si256(_mm256_castsi128_si256(parts[0]), parts[1], 1);
-}
-#else
-#define BOXMILL_MM(operation) _mm_##operation
-typedef __m128i Lanes;
-static inline Lanes in_each_16_bytes(__m128i bytes) { return bytes; }
-static inline Lanes joined(const __m128i (&parts)[1]) { return parts[0]; }
-#endif
-
-typedef uint32_t Words __attribute__((vector_size(sizeof(Lanes))));
-typedef uint16_t Halves __attribute__((vector_size(sizeof(Lanes))));
-static constexpr int parts = sizeof(Lanes) / 16;
 static constexpr int group = 4 * parts;
 
 // Part i of a register holds the pixels 4i to 4i + 3, two of them in each of these: R G B 0 as int16, below 2^15.
@@ -103,8 +74,6 @@ static inline void blend_down(const Blended& upper, const Blended& lower, Weight
                                                  two_down(upper.second, lower.second, weights));
     std::memcpy(pixels, &bytes, sizeof bytes);
 }
-
-#undef BOXMILL_MM
 
 #else
 

@@ -8,12 +8,25 @@ def isas() -> list[str]: ...
 def letterbox(
     source: npt.NDArray[np.uint8],  # (H, W, 3) RGB; pixels packed, rows anywhere
     target: npt.NDArray[np.float32],  # (3, h, w), or (h, w, 3) where channels_last; written
-    place: tuple[int, int, int, int],  # left, top, width, height of the resized image in the target
+    place: tuple[
+        int, int, int, int
+    ],  # left, top, width, height of the resized image: inside the target, or covering it
     values: tuple[float, float, float, float, float, float, float, float],  # scale, mean x 3, std x 3, pad
     channels_last: bool,
     bgr: bool,  # the order of the target's channels, and of mean and std
 ) -> None:
-    """Resizes, normalises and pads. ValueError or TypeError where an argument does not fit."""
+    """Resizes, crops or pads, and normalises. ValueError or TypeError where an argument does not fit."""
+
+def resample(
+    source: npt.NDArray[np.uint8],  # as in letterbox, and so are those below
+    target: npt.NDArray[np.float32],
+    place: tuple[int, int, int, int],
+    values: tuple[float, float, float, float, float, float, float, float],
+    channels_last: bool,
+    bgr: bool,
+    bicubic: bool,  # otherwise bilinear
+) -> None:
+    """The same with a filter that widens as the image shrinks, as Pillow's does."""
 
 def nms(
     boxes: npt.NDArray[np.float32],  # (n, 4) float32

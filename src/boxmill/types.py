@@ -82,7 +82,7 @@ class Geometry:
     """
 
     scale: tuple[float, float]  # x, y: what boxes are divided by on the way back, each exactly a float32
-    pad: tuple[int, int]  # left, top: network pixels
+    pad: tuple[int, int]  # left, top: network pixels; negative where `center_crop` cuts that much off
     resized: tuple[int, int]  # height, width of the image inside the network's input: network pixels
     network: tuple[int, int]  # height, width: network pixels
     source: tuple[int, int]  # height, width: source pixels

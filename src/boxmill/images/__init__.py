@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from boxmill.images.antialias import reference_antialias
+from boxmill.images.crop import check_resize
 from boxmill.images.decode import DecodeLimits, configure_opencv, decode
 from boxmill.images.header import ImageHeader, read_header
 from boxmill.images.letterbox import geometry, preprocess, tensor_shape
@@ -10,11 +12,13 @@ from boxmill.images.reference import reference_letterbox
 __all__ = [
     "DecodeLimits",
     "ImageHeader",
+    "check_resize",
     "configure_opencv",
     "decode",
     "geometry",
     "preprocess",
     "read_header",
+    "reference_antialias",
     "reference_letterbox",
     "tensor_shape",
 ]

@@ -1,16 +1,18 @@
 """The letterbox's arithmetic, written slowly and plainly; the native kernel must give the same bits.
 
-Resizing is OpenCV's INTER_LINEAR for uint8 as its x86-64 builds compute it (compared with 4.12 and 5.0): float32
-positions, weights of 11 bits, products rounded down, whole grey levels.
+Resizing with `antialias` is in antialias.py. Without, it is OpenCV's INTER_LINEAR for uint8 on x86-64 (compared with
+4.12 and 5.0): float32 positions, weights of 11 bits, products rounded down, whole grey levels.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
+from boxmill.images.antialias import reference_antialias
 from boxmill.types import Float32, Geometry, InputSpec, Int32, UInt8
 
 __all__ = ["reference_letterbox"]
@@ -28,7 +30,9 @@ def reference_letterbox(pixels: UInt8, geometry: Geometry, spec: InputSpec) -> F
     """
     (height, width), (left, top) = geometry.resized, geometry.pad
     canvas = np.full((*geometry.network, 3), spec.pad, np.uint8)  # (h, w, 3)
-    canvas[top : top + height, left : left + width] = _resize(pixels, height, width)
+    resize = partial(reference_antialias, interpolation=spec.interpolation) if spec.antialias else _resize
+    kept = resize(pixels, height, width)[max(0, -top) :, max(0, -left) :][: len(canvas), : canvas.shape[1]]  # a crop
+    canvas[max(0, top) :, max(0, left) :][: len(kept), : kept.shape[1]] = kept
     if spec.color == "BGR":
         canvas = canvas[..., ::-1]
     mean, std = np.array(spec.mean, np.float32), np.array(spec.std, np.float32)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from boxmill.post.reference_heads import DECODERS, Decoded
-from boxmill.types import Detections, Float32, Geometry, HeadSpec
+from boxmill.types import Detections, Float32, Geometry, HeadSpec, Tags
 
 __all__ = [
     "NmsResult",
@@ -21,6 +21,7 @@ __all__ = [
     "iou_with",
     "nms",
     "postprocess",
+    "tags",
     "to_source",
 ]
 
@@ -220,3 +221,33 @@ def postprocess(
         cut=result.cut,
         nan=nan + result.nan,
     )
+
+
+# Taggers
+
+
+def tags(
+    logits: Float32,
+    activation: str,
+    conf: float | None = None,
+    top_k: int | None = None,
+    classes: tuple[int, ...] | None = None,
+) -> Tags:
+    """What a tagger says of one image of (C,) raw outputs; `boxmill.post.Tagger` without the speed.
+
+    Softmax subtracts the highest logit first; it and sigmoid are computed in float64 and rounded to float32 once. All
+    that follows compares the rounded scores: kept iff score > float32(conf), best first, ties to the lower id.
+    """
+    exact = logits.astype(np.float64)
+    with np.errstate(all="ignore"):
+        if activation == "softmax":
+            powers = np.exp(exact - exact.max())
+            exact = powers / powers.sum()
+        elif activation == "sigmoid":
+            exact = 1 / (1 + np.exp(-exact))
+        scores = exact.astype(np.float32)  # (C,)
+    wanted = range(len(scores)) if classes is None else sorted(set(classes))
+    numbers = [label for label in wanted if not np.isnan(scores[label])]
+    candidates = [label for label in numbers if conf is None or scores[label] > np.float32(conf)]
+    best = sorted(candidates, key=lambda label: -scores[label])[:top_k]  # stable
+    return Tags(np.array(best, np.int32), scores[best].astype(np.float32), len(wanted) - len(numbers))
