@@ -160,6 +160,7 @@ def fingerprint(settings: RunSettings, resolution: Resolution) -> dict[str, obje
     engine, spec = settings.engine, resolution.spec
     return {
         "weights": None if engine.runtime == "fake" else file_sha256(settings.model.weights),
+        **({"external": [file_sha256(path) for path in resolution.external]} if resolution.external else {}),
         "runtime": engine.runtime,
         "precision": _precision(engine),
         "rect": resolution.rect,

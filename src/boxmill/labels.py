@@ -15,12 +15,40 @@ from boxmill.coco80 import COCO80_EN, COCO80_ZH
 from boxmill.errors import ModelError, UsageError
 from boxmill.textfile import parse_yaml, read_text
 
-__all__ = ["COCO80_EN", "COCO80_ZH", "Language", "label_names", "load_labels", "parse_classes", "translate"]
+__all__ = [
+    "COCO80_EN",
+    "COCO80_ZH",
+    "COCO91_EN",
+    "COCO91_ZH",
+    "Language",
+    "label_names",
+    "load_labels",
+    "parse_classes",
+    "translate",
+]
 
 Language = Literal["en", "zh"]
 
 _LIMIT = 4 << 20  # bytes of a label file; 20,000 names take about 300 kB
-_COCO80: dict[Language, tuple[str, ...]] = {"en": COCO80_EN, "zh": COCO80_ZH}
+
+# Numbers below 91 that are no id of an object category in COCO's annotation files.
+_GAPS = frozenset({0, 12, 26, 29, 30, 45, 66, 68, 69, 71, 83})
+
+
+def _by_category_id(names: tuple[str, ...]) -> tuple[str, ...]:
+    following = iter(names)
+    return tuple("N/A" if index in _GAPS else next(following) for index in range(91))
+
+
+# By COCO's own category ids 1 to 90, as the original DETR and torchvision's detectors count.
+COCO91_EN: tuple[str, ...] = _by_category_id(COCO80_EN)
+COCO91_ZH: tuple[str, ...] = _by_category_id(COCO80_ZH)
+
+_Names = tuple[str, ...]
+_BUILT_IN: dict[str, dict[Language, _Names]] = {
+    "coco80": {"en": COCO80_EN, "zh": COCO80_ZH},
+    "coco91": {"en": COCO91_EN, "zh": COCO91_ZH},
+}
 
 
 def load_labels(path: Path) -> tuple[str, ...]:
@@ -42,20 +70,22 @@ def load_labels(path: Path) -> tuple[str, ...]:
     return _names_in_lines(text, path)
 
 
-def label_names(reference: tuple[str, ...] | Path | Literal["coco80"] | None) -> tuple[str, ...] | None:
-    """What a model card's `labels` stands for: the names themselves, a label file, or the built-in list `coco80`.
+def label_names(reference: tuple[str, ...] | Path | Literal["coco80", "coco91"] | None) -> tuple[str, ...] | None:
+    """What a model card's `labels` stands for: the names themselves, a label file, or a built-in list.
+
+    `coco80` counts COCO's classes 0 to 79; `coco91` has them at COCO's category ids, 1 to 90, with "N/A" between.
 
     Raises:
         ModelError: see load_labels.
     """
     if isinstance(reference, Path):
         return load_labels(reference)
-    return COCO80_EN if reference == "coco80" else reference
+    return _BUILT_IN[reference]["en"] if isinstance(reference, str) else reference
 
 
 def translate(names: tuple[str, ...], lang: Language) -> tuple[str, ...] | None:
-    """The same classes named in `lang` when `names` are exactly COCO's 80 in either language; None otherwise."""
-    return _COCO80[lang] if names in _COCO80.values() else None
+    """The same classes named in `lang` when `names` are exactly a built-in list in either language; None otherwise."""
+    return next((known[lang] for known in _BUILT_IN.values() if names in known.values()), None)
 
 
 def parse_classes(wanted: Sequence[str], names: tuple[str, ...]) -> tuple[int, ...]:
@@ -68,7 +98,7 @@ def parse_classes(wanted: Sequence[str], names: tuple[str, ...]) -> tuple[int, .
     Raises:
         UsageError: an id is out of range, or no class has the name.
     """
-    languages = tuple(_COCO80.values()) if names in _COCO80.values() else (names,)
+    languages = next((tuple(known.values()) for known in _BUILT_IN.values() if names in known.values()), (names,))
     chosen: set[int] = set()
     for text in (text.strip() for text in wanted):
         if re.fullmatch(r"[+-]?\d+", text):

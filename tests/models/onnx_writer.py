@@ -49,9 +49,17 @@ def value_info(name: str, dims: Sequence[Dim] | None, element: int = 1) -> bytes
     return field(1, name) + field(2, field(1, tensor))
 
 
-def model(inputs: Tensors, outputs: Tensors, metadata: Mapping[str, str] | None = None, graph: bytes = b"") -> bytes:
+def model(
+    inputs: Tensors,
+    outputs: Tensors,
+    metadata: Mapping[str, str] | None = None,
+    graph: bytes = b"",
+    elements: Mapping[str, int] | None = None,
+) -> bytes:
+    """An ONNX file; `elements` has the TensorProto.DataType of outputs that are not float32."""
+    kinds = elements or {}
     graph += b"".join(field(11, value_info(name, dims)) for name, dims in inputs.items())
-    graph += b"".join(field(12, value_info(name, dims)) for name, dims in outputs.items())
+    graph += b"".join(field(12, value_info(name, dims, kinds.get(name, 1))) for name, dims in outputs.items())
     entries = (field(14, field(1, key) + field(2, value)) for key, value in (metadata or {}).items())
     head = field(1, 8) + field(2, "pytorch") + field(3, "2.15.0") + field(8, field(1, "") + field(2, 18))
     return head + field(7, graph) + b"".join(entries)

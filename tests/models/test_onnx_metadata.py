@@ -79,9 +79,6 @@ def _length(value: int) -> bytes:
 @pytest.mark.parametrize(
     ("head", "words"),
     [
-        (b"PK\x03\x04" + b"\0" * 26 + b"archive/data.pkl", "PyTorch checkpoint"),
-        (b"PK\x03\x04" + b"\0" * 26 + b"readme.txt", "zip archive"),
-        (b"\x80\x02\x8a\nl\xfc\x9c", "old PyTorch checkpoint"),
         (b"\n<!DOCTYPE html><html>", "HTML page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (b'<?xml version="1.0"?><net name="m">', "OpenVINO"),
@@ -152,7 +149,7 @@ def test_changed_bytes_raise_only_model_errors(tmp_path: Path, changes: list[tup
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (field(1, 8) + field(7, b"\x08\x00" * 2_100_000), "parts"),
+        (field(1, 8) + field(7, b"\x08\x00" * 4_100_000), "parts"),
         (field(1, 8) + b"".join(field(14, field(1, str(n))) for n in range(10_001)), "metadata entries"),
         (field(1, 8) + field(7, b"".join(field(11, field(1, str(n))) for n in range(10_001))), "inputs or outputs"),
         (model({"images": [1] * 40}, HEAD), "dimensions"),

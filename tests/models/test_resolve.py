@@ -5,7 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,7 +17,7 @@ from boxmill.labels import COCO80_EN, label_names
 from boxmill.models.card import Card, CardHead, CardInput, load_card
 from boxmill.models.onnx_metadata import OnnxSummary, TensorInfo, read_onnx
 from boxmill.models.resolve import Resolution, resolve
-from boxmill.types import HeadSpec, InputSpec
+from boxmill.types import HeadSpec, HeadType, InputSpec
 
 CARDS = Path(__file__).parent.parent / "cards"
 ASSETS = os.environ.get("BOXMILL_ASSETS")
@@ -108,7 +108,7 @@ def test_stride_of_metadata_chooses_the_levels() -> None:
 @pytest.mark.parametrize(
     ("head", "words"),
     [
-        ((300, 6), "already selected"),
+        ((300, 7), r"\(boxes, 6\) for end2end"),
         ((84, 8401), r"fits no head .* \(4 \+ classes, 8400\) for yolo"),
         ((84, 2100), "these are the anchors of 320x320"),
         ((4, 8400), "fits no head"),
@@ -139,6 +139,8 @@ def test_inputs_that_do_not_fit() -> None:
         run(summary(STATIC, head, outputs=counts), CARD)
     with pytest.raises(ModelError, match="expected a head of 3 dims"):
         run(summary(STATIC, [8400, 85]), CARD)
+    with pytest.raises(ModelError, match="expected a head of 3 dims"):
+        run(summary(STATIC, [1, 3, 80, 80, 85]), CARD)
 
 
 def test_nothing_heavy_is_loaded() -> None:
@@ -162,9 +164,9 @@ def test_several_outputs() -> None:
 @pytest.mark.parametrize(
     ("metadata", "words"),
     [
-        ({"task": "segment"}, "expected a detector, the metadata says task: 'segment'"),
-        ({"end2end": "True"}, "selects boxes itself"),
-        ({"head": "RTDETRDecoder"}, "'RTDETRDecoder', which this version"),
+        ({"task": "segment"}, "expected a detector or a tagger, the metadata says task: 'segment'"),
+        ({"end2end": "True"}, r"expected the end2end head \(boxes, 6\) .* got 'output0' \[1, 84, 8400\]"),
+        ({"head": "RTDETRDecoder"}, "expected 8396 names, the head has as many classes"),
         ({"channels": "1"}, "3 colour channels, the metadata says 1"),
     ],
 )
@@ -278,7 +280,7 @@ def test_open_channels_take_the_number_of_names() -> None:
         run(summary(OPEN, [1, "c", "anchors"], ULTRALYTICS), labels=("x",) * 81)
     with pytest.raises(ModelError, match="fits no head"):
         run(onnx, CARD)
-    with pytest.raises(ModelError, match="the number of classes is not in the output's shape"):
+    with pytest.raises(ModelError, match="the number of classes is not in the shape of 'output0'"):
         run(onnx, changed(head=replace(CARD.head, type="yolo")))
 
 
@@ -383,7 +385,7 @@ DIMS = st.sampled_from([None, "anchors", "height", 1, 3, 6, 8, 84, 85, 320, 640,
         resize=st.sampled_from([None, "stretch", "letterbox"]),
         dynamic=st.sampled_from([None, True, False]),
     ),
-    card_head=st.builds(CardHead, type=st.sampled_from([None, "yolo", "yolov5", "yolox"])),
+    card_head=st.builds(CardHead, type=st.sampled_from([None, *get_args(HeadType)])),
 )
 def test_any_evidence_ends_in_a_model_or_a_usable_message(
     tmp_path: Path, image: Any, head: Any, metadata: dict[str, str], said: CardInput, card_head: CardHead
@@ -396,11 +398,16 @@ def test_any_evidence_ends_in_a_model_or_a_usable_message(
             return
         path = tmp_path / "model.onnx.yaml"
         path.write_text(str(error).split("\n\n", 1)[1], encoding="utf-8")
-        result = run(onnx, load_card(path))
+        saved = load_card(path)
+        result = run(onnx, replace(saved, labels=("a", "b")) if isinstance(saved.labels, Path) else saved)
     spec = result.spec
     channels = head[1] if spec.head.type == "yolo" else head[2]
-    assert not isinstance(channels, int) or channels == len(spec.names) + (4 if spec.head.type == "yolo" else 5)
-    assert not result.rect or (spec.input.dynamic and spec.input.resize != "stretch")
+    more = {"yolo": 4, "detr": 4, "yolov5": 5, "yolox": 5, "nanodet": 32}
+    if spec.head.type in more and isinstance(channels, int):
+        assert channels == len(spec.names) + more[spec.head.type]
+    assert spec.names
+    assert spec.task == ("tag" if spec.head.type == "classes" else "detect")
+    assert not result.rect or (spec.input.dynamic and spec.input.resize.startswith("letterbox"))
     if spec.input.dynamic:
         assert all(side % spec.input.stride == 0 for side in spec.input.size)
 
@@ -415,7 +422,7 @@ def test_a_proposed_card_for_anchors_first_and_symbolic_classes_is_accepted(tmp_
 
 
 @needs_assets
-@pytest.mark.parametrize("name", ["yolox_nano_416", "yolov5n_640", "yolov9t_relu_320_3cls"])
+@pytest.mark.parametrize("name", ["yolox_nano_416", "yolov5n_640", "yolov9t_relu_320_3cls", "nanodet_320"])
 def test_real_models(tmp_path: Path, name: str) -> None:
     weights = Path(ASSETS or "") / "models" / f"{name}.onnx"
     onnx = read_onnx(weights)
@@ -423,8 +430,8 @@ def test_real_models(tmp_path: Path, name: str) -> None:
     card = replace(card, labels=label_names(card.labels))
     spec = resolve(weights, card, onnx, None, None, None).spec
     with pytest.raises(ModelError, match="CONFIRM") as caught:
-        resolve(weights, None, onnx, None, None, None)
+        resolve(weights, None, onnx, spec.names, None, None)
     proposed = tmp_path / "proposed.yaml"
     proposed.write_text(str(caught.value).split("\n\n", 1)[1], encoding="utf-8")
-    # What is guessed for these three happens to be right, so the proposed card ends in the same model.
+    # What is guessed for these happens to be right, so the proposed card ends in the same model.
     assert resolve(weights, load_card(proposed), onnx, spec.names, None, None).spec == spec

@@ -8,10 +8,10 @@ from __future__ import annotations
 import difflib
 import math
 import reprlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping, Set
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 from boxmill.errors import ModelError
 from boxmill.textfile import parse_yaml, read_text
@@ -19,7 +19,7 @@ from boxmill.types import HeadType, Resize
 
 __all__ = ["Card", "CardHead", "CardInput", "find_card", "load_card"]
 
-_LIMIT = 1 << 20  # bytes
+_LIMIT = 4 << 20  # bytes; 54,000 names inside the card take about 1 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,9 @@ class CardInput:
     rounding: Literal["round", "floor"] | None = None
     dynamic: bool | None = None
     stride: int | None = None
+    crop_from: int | None = None
+    interpolation: Literal["bilinear", "bicubic"] | None = None
+    antialias: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +48,10 @@ class CardHead:
 
     type: HeadType | None = None
     boxes: Literal["pixels", "normalized"] | None = None
-    activation: Literal["none", "sigmoid"] | None = None
+    activation: Literal["none", "sigmoid", "softmax"] | None = None
     outputs: tuple[str, ...] | None = None
     strides: tuple[int, ...] | None = None
+    bins: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +59,11 @@ class Card:
     """A model card. `labels` is the names themselves, a label file still to be read, or the name of a built-in list."""
 
     path: Path | None = None  # where it was read from
-    task: Literal["detect"] | None = None
+    task: Literal["detect", "tag"] | None = None
     input: CardInput = field(default_factory=CardInput)
     head: CardHead = field(default_factory=CardHead)
-    labels: tuple[str, ...] | Path | Literal["coco80"] | None = None
+    labels: tuple[str, ...] | Path | Literal["coco80", "coco91"] | None = None
+    labels_from: str | None = None  # the file or the built-in list as the card names it; None: names in the card itself
 
 
 def find_card(weights: Path) -> Path | None:
@@ -107,10 +112,11 @@ def _card(top: Any, path: Path) -> Card:
     _check_keys(top, _KNOWN_TOP, "")
     return Card(
         path=path,
-        task=_one_of("detect", later=("tag",))(top["task"], "task") if top.get("task") is not None else None,
+        task=_one_of("detect", "tag")(top["task"], "task") if top.get("task") is not None else None,
         input=CardInput(**_section(top, "input", _INPUT)),
         head=CardHead(**_section(top, "head", _HEAD)),
         labels=_labels(top["labels"], path) if top.get("labels") is not None else None,
+        labels_from=top["labels"] if isinstance(top.get("labels"), str) else None,
     )
 
 
@@ -123,13 +129,11 @@ def _section(top: Mapping[str, Any], name: str, checks: Mapping[str, _Check]) ->
         return {}
     if not isinstance(section, dict):
         raise _CardError(f"{name}: expected a mapping with {', '.join(checks)}, got {_shown(section)}")
-    _check_keys(section, checks.keys() | _LATER_KEYS[name].keys(), f"{name}.")
-    for key in section.keys() & _LATER_KEYS[name].keys():
-        raise _CardError(f"{name}.{key}: {_LATER_KEYS[name][key]}, which this version of boxmill does not have yet")
+    _check_keys(section, checks.keys(), f"{name}.")
     return {key: checks[key](value, f"{name}.{key}") for key, value in section.items() if value is not None}
 
 
-def _check_keys(section: Mapping[Any, Any], known: set[str] | frozenset[str], prefix: str) -> None:
+def _check_keys(section: Mapping[Any, Any], known: Set[str], prefix: str) -> None:
     for key in section:
         if key not in known:
             shown = str(key)[:60]
@@ -137,10 +141,8 @@ def _check_keys(section: Mapping[Any, Any], known: set[str] | frozenset[str], pr
             raise _CardError(f"{prefix}{shown}: unknown key; did you mean {near!r}? Known: {', '.join(sorted(known))}")
 
 
-def _one_of(*allowed: str, later: tuple[str, ...] = ()) -> _Check:
+def _one_of(*allowed: str) -> _Check:
     def check(value: Any, where: str) -> str:
-        if value in later and isinstance(value, str):
-            raise _CardError(f"{where}: {value!r} is not in this version of boxmill yet; it has {_listed(allowed)}")
         if not isinstance(value, str) or value not in allowed:
             near = difflib.get_close_matches(str(value), allowed, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -198,10 +200,13 @@ def _boolean(value: Any, where: str) -> bool:
 
 
 def _outputs(value: Any, where: str) -> tuple[str, ...]:
-    if not isinstance(value, list) or len(value) != 1 or not isinstance(value[0], str):
+    if not isinstance(value, list) or not 1 <= len(value) <= 16 or not all(isinstance(name, str) for name in value):
         raise _CardError(
-            f"{where}: expected a list with the name of one output, such as [output0], got {_shown(value)}"
+            f"{where}: expected a list of output names in the order of the head, such as [output0] or "
+            f"[boxes, scores, labels], got {_shown(value)}"
         )
+    if len(set(value)) < len(value):
+        raise _CardError(f"{where}: expected every output once, got {_shown(value)}")
     return tuple(value)
 
 
@@ -211,9 +216,11 @@ def _strides(value: Any, where: str) -> tuple[int, ...]:
     return tuple(_integer(1, 1024)(part, f"{where}[{index}]") for index, part in enumerate(value))
 
 
-def _labels(value: Any, path: Path) -> tuple[str, ...] | Path | Literal["coco80"]:
+def _labels(value: Any, path: Path) -> tuple[str, ...] | Path | Literal["coco80", "coco91"]:
+    if value == "coco80" or value == "coco91":
+        return cast(Literal["coco80", "coco91"], value)
     if isinstance(value, str):
-        return "coco80" if value == "coco80" else path.parent / value
+        return path.parent / value
     if isinstance(value, dict):
         wrong = [key for key in value if isinstance(key, bool) or not isinstance(key, int)]
         if wrong or sorted(value) != list(range(len(value))):
@@ -222,7 +229,9 @@ def _labels(value: Any, path: Path) -> tuple[str, ...] | Path | Literal["coco80"
             )
         value = [value[index] for index in range(len(value))]
     if not isinstance(value, list) or not value:
-        raise _CardError(f"labels: expected a file, 'coco80', a list or a mapping of ids to names, got {_shown(value)}")
+        raise _CardError(
+            f"labels: expected a file, coco80, coco91, a list or a mapping of ids to names, got {_shown(value)}"
+        )
     for index, name in enumerate(value):
         if not isinstance(name, str) or not name.strip():
             raise _CardError(f"labels: class {index}: expected a name, got {_shown(name)}; write it in quotes")
@@ -245,21 +254,21 @@ _INPUT: dict[str, _Check] = {
     "scale": _positive,
     "mean": _triple(_number),
     "std": _triple(_positive),
-    "resize": _one_of("letterbox", "letterbox_topleft", "stretch", later=("center_crop",)),
+    "resize": _one_of(*get_args(Resize)),
     "pad": _integer(0, 255),
     "rounding": _one_of("round", "floor"),
     "dynamic": _boolean,
     "stride": _integer(1, 1024),
+    "crop_from": _integer(1, 65536),
+    "interpolation": _one_of("bilinear", "bicubic"),
+    "antialias": _boolean,
 }
 _HEAD: dict[str, _Check] = {
-    "type": _one_of("yolo", "yolov5", "yolox", later=("nanodet", "end2end", "triple", "detr", "classes")),
+    "type": _one_of(*get_args(HeadType)),
     "boxes": _one_of("pixels", "normalized"),
-    "activation": _one_of("none", "sigmoid", later=("softmax",)),
+    "activation": _one_of("none", "sigmoid", "softmax"),
     "outputs": _outputs,
     "strides": _strides,
+    "bins": _integer(2, 256),
 }
-_LATER_KEYS = {
-    "input": dict.fromkeys(("crop_from", "interpolation", "antialias"), "belongs to taggers"),
-    "head": {"bins": "belongs to nanodet heads"},
-}
-_KNOWN_TOP = frozenset({"version", *(spec.name for spec in fields(Card)), "labels"} - {"path"})
+_KNOWN_TOP = frozenset({"version", "task", "input", "head", "labels"})

@@ -2,67 +2,184 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 from boxmill.models.case import Case
 from boxmill.models.shapes import HeadShape
-from boxmill.types import HeadSpec, InputSpec, Resize
+from boxmill.types import HeadSpec, HeadType, InputSpec, Resize
 
 __all__ = ["head_spec", "input_spec"]
 
 _T = TypeVar("_T")
+_Three = tuple[float, float, float]
+Activation = Literal["none", "sigmoid", "softmax"]
+
+_ZERO, _ONE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, slots=True)
+class _Usual:
+    """How models of one kind usually take their images: what a card is proposed with."""
+
+    color: Literal["RGB", "BGR"] = "RGB"
+    scale: float = 1 / 255
+    mean: _Three = _ZERO
+    std: _Three = _ONE
+    resize: Resize = "letterbox"
+    normalises: bool = False  # mean and std differ from model to model, so they are asked for
+
+
+_TAGGER = _Usual(mean=_IMAGENET_MEAN, std=_IMAGENET_STD, resize="center_crop", normalises=True)
+_USUAL: Mapping[HeadType, _Usual] = {
+    "yolo": _Usual(),
+    "yolov5": _Usual(),
+    "yolox": _Usual("BGR", 1.0, resize="letterbox_topleft"),
+    "nanodet": _Usual("BGR", 1.0, (103.53, 116.28, 123.675), (57.375, 57.12, 58.395), "stretch", normalises=True),
+    "end2end": _Usual(),
+    "triple": _Usual(normalises=True),
+    "detr": _Usual(mean=_IMAGENET_MEAN, std=_IMAGENET_STD, resize="stretch", normalises=True),
+    "classes": _TAGGER,
+}
+# Ultralytics: RT-DETR stretches; classifiers resize the shorter side to the input's size and cut the centre out.
+_EXPORTED: Mapping[HeadType, _Usual] = {
+    **_USUAL,
+    "detr": _Usual(resize="stretch"),
+    "classes": _Usual(resize="center_crop"),
+}
+_ACTIVATIONS: Mapping[HeadType, tuple[Activation, ...]] = {
+    "yolo": ("none", "sigmoid"),
+    "yolov5": ("none", "sigmoid"),
+    "yolox": ("none", "sigmoid"),
+    "nanodet": ("none", "sigmoid"),
+    "end2end": ("none",),
+    "triple": ("none",),
+    "detr": ("none", "sigmoid", "softmax"),
+    "classes": ("none", "sigmoid", "softmax"),
+}
+_RESIZE = "letterbox (centred), letterbox_topleft (border right and below), stretch"
 
 
 def input_spec(case: Case, head: HeadShape, known: InputSpec) -> InputSpec:
-    """`known` (size, layout, dynamic, stride) with every other field, noted or asked for in the ledger."""
+    """`known` (size, layout, dynamic, stride) with every other field, noted or asked for in the ledger.
+
+    Raises:
+        ModelError: the card's fields contradict each other or the head.
+    """
     card = case.card.input
-    yolox = head.type == "yolox"
-    color: Literal["RGB", "BGR"] = "BGR" if yolox else "RGB"
-    resize: Resize = "letterbox_topleft" if yolox else "letterbox"
-    return replace(
+    usual = (_EXPORTED if _exporter_speaks(case, head) else _USUAL)[head.type]
+    tagger = ", or center_crop" if head.type == "classes" else ""
+    scales = f"{1 / 255!r} for 0-1, 1.0 for 0-255"
+    spec = replace(
         known,
-        color=_needed(case, head, "input.color", card.color, color, "RGB or BGR"),
-        scale=_needed(
-            case, head, "input.scale", card.scale, 1.0 if yolox else 1 / 255, f"{1 / 255!r} for 0-1, 1.0 for 0-255"
-        ),
-        mean=_usual(case, head, "input.mean", card.mean, known.mean),
-        std=_usual(case, head, "input.std", card.std, known.std),
-        resize=_needed(
-            case,
-            head,
-            "input.resize",
-            card.resize,
-            resize,
-            "letterbox (centred), letterbox_topleft (border right and below) or stretch",
-        ),
-        pad=_usual(case, head, "input.pad", card.pad, known.pad),
-        rounding=_usual(case, head, "input.rounding", card.rounding, known.rounding),
+        color=_needed(case, head, "input.color", card.color, usual.color, "RGB or BGR"),
+        scale=_needed(case, head, "input.scale", card.scale, usual.scale, scales),
+        mean=_of_channels(case, head, "input.mean", card.mean, usual.mean),
+        std=_of_channels(case, head, "input.std", card.std, usual.std),
+        resize=_needed(case, head, "input.resize", card.resize, usual.resize, f"{_RESIZE}{tagger}"),
+    )
+    if spec.resize.startswith("letterbox"):
+        spec = replace(
+            spec,
+            pad=_usual(case, head, "input.pad", card.pad, known.pad),
+            rounding=_usual(case, head, "input.rounding", card.rounding, known.rounding),
+        )
+    return _filtered(case, head, _cropped(case, head, spec))
+
+
+def _of_channels(case: Case, head: HeadShape, field: str, card: _Three | None, usual: _Three) -> _Three:
+    if not _USUAL[head.type].normalises:
+        return _usual(case, head, field, card, usual)
+    question = "as in training, in the order of color; value = (pixel * scale - mean) / std"
+    return _needed(case, head, field, card, usual, question)
+
+
+def _cropped(case: Case, head: HeadShape, spec: InputSpec) -> InputSpec:
+    said = case.card.input.crop_from
+    if spec.resize != "center_crop":
+        if said is not None:
+            case.fail(f"input.crop_from belongs to resize: center_crop, the card has {spec.resize}; correct the card")
+        return spec
+    if head.type != "classes":
+        case.fail(f"resize: center_crop belongs to taggers, the head is {head.type}; use letterbox or stretch")
+    largest = max(spec.size)
+    usual = largest if _exporter_speaks(case, head) else round(largest * 256 / 224)
+    question = f"pixels of the shorter side before {spec.size[0]}x{spec.size[1]} is cut from the centre"
+    crop_from = _needed(case, head, "input.crop_from", said, usual, question)
+    if crop_from < largest:
+        case.fail(f"input.crop_from: expected {largest} or more, from which the input's size is cut, got {crop_from}")
+    return replace(spec, crop_from=crop_from)
+
+
+def _filtered(case: Case, head: HeadShape, spec: InputSpec) -> InputSpec:
+    """Taggers are trained with Pillow's filters, which antialias; detectors with OpenCV's, which do not."""
+    card = case.card.input
+    if head.type != "classes" and card.interpolation is None and card.antialias is None:
+        return spec
+    return replace(
+        spec,
+        interpolation=_usual(case, head, "input.interpolation", card.interpolation, "bilinear"),
+        antialias=_usual(case, head, "input.antialias", card.antialias, head.type == "classes"),
     )
 
 
 def head_spec(case: Case, head: HeadShape) -> HeadSpec:
-    """The head with the unit of its boxes and its activation, noted or asked for in the ledger."""
-    boxes: Literal["pixels", "normalized"] = "normalized" if case.from_tensorflow else "pixels"
-    card = case.card.head
-    case.ledger.note("head.outputs", (case.output,), "card" if card.outputs else "shapes")
-    return HeadSpec(
-        type=head.type,
-        boxes=_needed(
-            case, head, "head.boxes", card.boxes, boxes, "pixels or normalized (divided by the input's size)"
-        ),
-        activation=_usual(case, head, "head.activation", card.activation, "none"),
-        outputs=(case.output,),
-        strides=head.strides,
+    """The head with the unit of its boxes and its activation, noted or asked for in the ledger.
+
+    Raises:
+        ModelError: the card's activation does not exist for this head.
+    """
+    activation = _activation(case, head)
+    spec = HeadSpec(head.type, activation=activation, outputs=head.outputs, bins=head.bins)
+    if head.on_grid:
+        spec = replace(spec, strides=head.strides)
+    if head.type == "classes":
+        return spec
+    card = case.card.head.boxes
+    if head.type == "nanodet":  # distances in strides: always pixels unless the card knows better
+        return replace(spec, boxes=_usual(case, head, "head.boxes", card, "pixels"))
+    normalized = case.from_tensorflow or head.type == "detr"
+    usual: Literal["pixels", "normalized"] = "normalized" if normalized else "pixels"
+    question = "pixels or normalized (divided by the input's size)"
+    return replace(spec, boxes=_needed(case, head, "head.boxes", card, usual, question))
+
+
+def _activation(case: Case, head: HeadShape) -> Activation:
+    said = case.card.head.activation
+    allowed = _ACTIVATIONS[head.type]
+    if said is not None and said not in allowed:
+        case.fail(f"head.activation of a {head.type} head: expected {' or '.join(allowed)}, the card says {said}")
+    if said is None and head.activation is not None:
+        case.ledger.note("head.activation", head.activation, "shapes", 'one class more than names: "no object"')
+        return head.activation
+    if head.type not in ("nanodet", "detr", "classes"):
+        return _usual(case, head, "head.activation", said, "none")
+    guesses: Mapping[HeadType, Activation] = {
+        "classes": "softmax",
+        "detr": "sigmoid" if len(head.outputs) > 1 and not _exporter_speaks(case, head) else "none",
+    }
+    question = "none when scores come out in 0-1, sigmoid otherwise"
+    if head.type == "classes":
+        question = "none when scores come out in 0-1, softmax when the best label counts, sigmoid for several labels"
+    elif head.type == "detr":
+        question += ', softmax when the last class is "no object"'
+    exported = _exporter_speaks(case, head)
+    return _needed(
+        case, head, "head.activation", said, "none" if exported else guesses.get(head.type, "none"), question
     )
 
 
 def _exporter_speaks(case: Case, head: HeadShape) -> bool:
-    """Whether the exporter's conventions hold: RGB, 1/255, centred letterbox of grey 114, boxes in pixels.
+    """Whether the exporter's conventions hold: RGB, 1/255, and of detectors a centred letterbox and boxes in pixels.
 
-    So do the export scripts of Ultralytics, YOLOv5 and YOLOv9 expect their images; none writes an undecoded grid.
+    So do the export scripts of Ultralytics, YOLOv5 and YOLOv9 expect their images; none writes an undecoded grid. For
+    heads that only Ultralytics exports, only its own metadata counts.
     """
-    return case.exporter.kind is not None and head.type != "yolox"
+    if head.type in ("yolo", "yolov5"):
+        return case.exporter.kind is not None
+    return case.exporter.kind == "ultralytics" and head.type in ("end2end", "detr", "classes")
 
 
 def _needed(case: Case, head: HeadShape, field: str, card: _T | None, usual: _T, question: str) -> _T:

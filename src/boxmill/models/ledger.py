@@ -47,8 +47,13 @@ class Ledger:
         return value
 
     def note(self, field: str, value: object, source: Source, why: str = "") -> None:
-        """Write down a conclusion."""
+        """Write down a conclusion; it takes the place of an earlier one about the same field."""
+        self.notes = [note for note in self.notes if note.field != field]
         self.notes.append(Note(field, shown(value), source, why))
+
+    def source(self, field: str) -> Source | None:
+        """What the conclusion about `field` came from; None when there is none yet."""
+        return next((note.source for note in self.notes if note.field == field), None)
 
     def guess(self, field: str, value: _T, question: str) -> _T:
         """Take a value for the card that the user is asked to confirm; nothing runs with it."""

@@ -7,28 +7,45 @@ numbers are those of onnx.proto (ModelProto, GraphProto, ValueInfoProto); the en
 from __future__ import annotations
 
 import mmap
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 from boxmill.errors import ModelError
+from boxmill.models.external_data import check_external_data
+from boxmill.models.kind import Kind
+from boxmill.models.recognize import recognize, recognize_folder, recognize_suffix
 
 __all__ = ["Dim", "OnnxSummary", "TensorInfo", "read_onnx"]
 
 Dim = int | str | None  # a size, the name of a symbolic size, or unknown
 
 # Far above any real model (the largest have some 10^5 nodes), and low enough that a hostile file ends soon.
-_MAX_FIELDS = 2_000_000
+_MAX_FIELDS = 4_000_000
+_MAX_DEPTH = 64  # of graphs in nodes' attributes
 _MAX_TENSORS = 10_000  # graph inputs or outputs; files of IR version 3 list every initializer among the inputs
 _MAX_METADATA = 10_000  # entries
 _MAX_TEXT = 64 << 20  # bytes of names and metadata together
 _MAX_DIMS = 32
+_DIGITS = re.compile(r"[0-9]{1,18}")
 
 _ELEMENTS = (  # by TensorProto.DataType
     *("undefined", "float32", "uint8", "int8", "uint16", "int16", "int32", "int64", "string", "bool", "float16"),
     *("float64", "uint32", "uint64", "complex64", "complex128", "bfloat16"),
 )
+
+# Where tensors are: kind of message -> field number -> kind of message in it (onnx.proto).
+_INSIDE: Mapping[str, Mapping[int, str]] = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "function": {7: "node", 11: "attribute"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,58 +68,45 @@ class OnnxSummary:
     metadata: Mapping[str, str]  # metadata_props
     inputs: tuple[TensorInfo, ...]  # without those that have an initializer
     outputs: tuple[TensorInfo, ...]
+    external: tuple[Path, ...] = ()  # files beside it that hold weights, each checked to lie in its folder
 
 
 def read_onnx(path: Path) -> OnnxSummary:
     """Read inputs, outputs and metadata of an ONNX file; tensors are not touched.
 
     Raises:
-        ModelError: the file cannot be read, is no ONNX model, is cut short, or is malformed.
+        ModelError: the file cannot be read, is no ONNX model, is cut short, or is malformed; or it keeps weights in
+            files that are missing or do not lie in its folder.
     """
     path = Path(path)
     try:
         if not path.is_file():
-            raise ModelError(f"{path}: expected an ONNX file, {'a folder' if path.is_dir() else 'nothing'} is there")
-        with path.open("rb") as file:
-            if not file.read(1):
-                raise ModelError(f"{path}: the file is empty; copy or download it again")
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return _read(path, data)
+            raise ModelError(_no_file(path))
+        if path.stat().st_size == 0:
+            raise ModelError(f"{path}: the file is empty; copy or download it again")
+        other = recognize(path)
+        if other is not None:
+            raise ModelError(_other(path, other))
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return _Parser(data).model(path)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
-
-
-def _read(path: Path, data: mmap.mmap) -> OnnxSummary:
-    kind = _looks_like(data[:512])
-    if kind is not None:
-        raise ModelError(f"{path}: expected an ONNX file, it looks like {kind}")
-    try:
-        return _Parser(data).model(path)
     except _MalformedError as error:
+        named = recognize_suffix(path)
+        if named is not None:
+            raise ModelError(_other(path, named)) from error
         raise ModelError(f"{path}: not a readable ONNX file: {error}; export or download it again") from error
 
 
-def _looks_like(head: bytes) -> str | None:
-    """The kind of file that is often taken for ONNX by mistake, from its first bytes."""
-    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if head.startswith(b"PK\x03\x04"):
-        torch = b"data.pkl" in head or b"byteorder" in head or b"/version" in head
-        return "a PyTorch checkpoint (.pt); export it to ONNX" if torch else "a zip archive; unpack it"
-    if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
-        return "a Python pickle, such as an old PyTorch checkpoint (.pt); export it to ONNX"
-    if text.startswith((b"<!doctype html", b"<html")):
-        return "an HTML page; the download gave a web page instead of the file"
-    if text.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer; fetch the real file with `git lfs pull`"
-    if text.startswith((b"<?xml", b"<net")):
-        return "XML, such as OpenVINO's .xml; give the ONNX file it was made from"
-    if head[4:8] == b"TFL3":
-        return "a TensorFlow Lite model; convert it to ONNX"
-    if head.startswith(b"\x89HDF"):
-        return "an HDF5 file, such as Keras weights; export the model to ONNX"
-    if head[8:10] == b'{"' and head[4:8] == b"\0\0\0\0":
-        return "safetensors weights, which hold no network; export the model to ONNX"
-    return None
+def _no_file(path: Path) -> str:
+    if not path.is_dir():
+        return f"{path}: expected an ONNX file, nothing is there"
+    kind = recognize_folder(path)
+    return f"{path}: expected an ONNX file, a folder is there" if kind is None else _other(path, kind)
+
+
+def _other(path: Path, kind: Kind) -> str:
+    return f"{path}: expected an ONNX file, this is {kind.name}; {kind.advice}"
 
 
 class _MalformedError(Exception):
@@ -149,7 +153,9 @@ class _Parser:
             raise _MalformedError("it holds no network graph")
         inputs, outputs = self._graph(graph)
         frozen = MappingProxyType(metadata)
-        return OnnxSummary(path, ir_version, opset, " ".join(filter(None, producer)), frozen, inputs, outputs)
+        external = check_external_data(path, self._external_data())
+        made_by = " ".join(filter(None, producer))
+        return OnnxSummary(path, ir_version, opset, made_by, frozen, inputs, outputs, external)
 
     def _graph(self, graph: _Span) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:
         """GraphProto: input 11, output 12."""
@@ -174,6 +180,48 @@ class _Parser:
                 for tensor_number, name in self._fields(value):
                     if tensor_number == 8 and isinstance(name, _Span):
                         inputs.pop(self._text(name), None)
+
+    def _external_data(self) -> dict[str, int]:
+        """Location of each file of weights -> bytes that are needed of it, of every tensor of every nested graph."""
+        needed: dict[str, int] = {}
+        under_way = [("model", self._fields(_Span(0, len(self._data))))]
+        while under_way:
+            kind, rest = under_way[-1]
+            found = next(((number, value) for number, value in rest if number in _INSIDE[kind]), None)
+            if found is None:
+                under_way.pop()
+                continue
+            number, value = found
+            inner = _INSIDE[kind][number]
+            if isinstance(value, int):
+                continue
+            if inner == "tensor":
+                self._add_location(value, needed)
+            elif len(under_way) > _MAX_DEPTH:
+                raise _MalformedError(f"its graphs are nested more than {_MAX_DEPTH} deep")
+            else:
+                under_way.append((inner, self._fields(value)))
+        return needed
+
+    def _add_location(self, span: _Span, needed: dict[str, int]) -> None:
+        """TensorProto: external_data 13 (StringStringEntryProto), data_location 14 (1 = external).
+
+        Protobuf's own readers keep the last value of an enum that they know, in 32 bits: any 1 counts here.
+        """
+        entries: list[_Span] = []
+        external = False
+        for number, value in self._fields(span):
+            if number == 13 and isinstance(value, _Span):
+                entries.append(value)
+            elif number == 14 and isinstance(value, int):
+                external = external or value & 0xFFFFFFFF == 1
+        if not external:
+            return
+        pairs = [self._entry(entry) for entry in entries]
+        numbers = {key: int(text) for key, text in pairs if key in ("offset", "length") and _DIGITS.fullmatch(text)}
+        end = numbers.get("offset", 0) + numbers.get("length", 0)
+        for location in [text for key, text in pairs if key == "location"] or [""]:
+            needed[location] = max(needed.get(location, 0), end)
 
     def _value_info(self, span: _Span) -> TensorInfo:
         """ValueInfoProto: name 1, type 2 (TypeProto: tensor_type 1: elem_type 1, shape 2)."""
@@ -254,7 +302,7 @@ class _Parser:
             at = position
             tag, position = self._varint(position, span.stop)
             number, wire = tag >> 3, tag & 7
-            if number == 0 or wire in (3, 4, 6, 7):
+            if not 0 < number < 1 << 29 or wire in (3, 4, 6, 7):  # protobuf would cut a larger number to 32 bits
                 raise _MalformedError(f"byte {at} starts no protobuf field")
             if wire == 0:
                 value, position = self._varint(position, span.stop)

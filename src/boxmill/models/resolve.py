@@ -38,6 +38,7 @@ class Resolution:
     rect: bool  # each image in the smallest shape of its own aspect ratio; otherwise all in spec.input.size
     notes: tuple[Note, ...]
     warnings: tuple[str, ...]
+    external: tuple[Path, ...] = ()  # files with weights beside the ONNX file; part of the model
 
     def table(self) -> str:
         """The notes, a line for each source."""
@@ -71,14 +72,16 @@ def resolve(
     sides = _sides(case, layout)
     size = _size(case, sides, imgsz)
     shape = head_shape(case, size)
+    size = _confirmed_size(case, shape, size)
     fixed = _why_fixed(case, sides, shape)
     known = _known_input(case, layout, size, shape, fixed)
     names = _names(case, shape)
-    spec = ModelSpec(input_spec(case, shape, known), head_spec(case, shape), names)
+    task: Literal["detect", "tag"] = "tag" if shape.type == "classes" else "detect"
+    spec = ModelSpec(input_spec(case, shape, known), head_spec(case, shape), names, task)
     use_rect = _rect(case, rect, spec, fixed)
     if case.ledger.questions:
         case.fail(_request(case, spec))
-    return Resolution(spec, use_rect, tuple(case.ledger.notes), tuple(case.ledger.warnings))
+    return Resolution(spec, use_rect, tuple(case.ledger.notes), tuple(case.ledger.warnings), onnx.external)
 
 
 def _layout(case: Case) -> Layout:
@@ -110,14 +113,13 @@ def _sides(case: Case, layout: Layout) -> tuple[int | None, int | None]:
 
 def _size(case: Case, sides: tuple[int | None, int | None], imgsz: tuple[int, int] | None) -> tuple[int, int]:
     card = case.card.input
-    head_open = not all(isinstance(dim, int) for dim in case.output_dims)
     height, width = sides
     own = (height, width) if height is not None and width is not None else None
-    if sides != (None, None) and not (own and card.dynamic and head_open):
+    if sides != (None, None) and not (own and card.dynamic and case.outputs_open()):
         return _fixed_size(case, sides, imgsz)
     if card.dynamic is False and card.size is not None and imgsz not in (None, card.size):
         case.fail(f"--imgsz is {_x(imgsz)}, the card says size {_x(card.size)} and dynamic: false; leave --imgsz out")
-    square = square_side(case.output_dims, STRIDE_SETS[0])
+    square = square_side(case.grid_dims, STRIDE_SETS[0])
     return case.ledger.first_or(
         "input.size",
         ("default", _DEFAULT_SIZE),
@@ -126,6 +128,14 @@ def _size(case: Case, sides: tuple[int | None, int | None], imgsz: tuple[int, in
         ("metadata", case.exporter.imgsz),
         ("shapes", own or ((square, square) if square else None)),
     )
+
+
+def _confirmed_size(case: Case, shape: HeadShape, size: tuple[int, int]) -> tuple[int, int]:
+    """A default size has to be confirmed for models that are made for one size and do not show it."""
+    if shape.type not in ("classes", "detr") or case.ledger.source("input.size") != "default":
+        return size
+    usual = (224, 224) if shape.type == "classes" else size
+    return case.ledger.guess("input.size", usual, "height and width that the model was trained for")
 
 
 def _fixed_size(case: Case, sides: tuple[int | None, int | None], imgsz: tuple[int, int] | None) -> tuple[int, int]:
@@ -147,6 +157,10 @@ def _fixed_size(case: Case, sides: tuple[int | None, int | None], imgsz: tuple[i
 def _why_fixed(case: Case, sides: tuple[int | None, int | None], shape: HeadShape) -> str | None:
     """Why the network takes one shape only; None when it takes any multiple of its stride."""
     said = case.card.input.dynamic
+    if shape.type == "classes":
+        return "all images of a tagger have one size"
+    if not shape.on_grid and not (said and sides == (None, None)):
+        return f"the outputs of {shape.type} heads do not show whether the network takes other shapes"
     if shape.anchors is not None:
         if said:
             case.ledger.warnings.append(
@@ -163,10 +177,13 @@ def _why_fixed(case: Case, sides: tuple[int | None, int | None], shape: HeadShap
 
 def _known_input(case: Case, layout: Layout, size: tuple[int, int], shape: HeadShape, fixed: str | None) -> InputSpec:
     """Size, layout, stride and dynamic; the rest is for `conventions`."""
+    if shape.type == "classes":
+        return InputSpec(size, layout)
     said_stride, exported = case.card.input.stride, case.exporter.stride
-    largest = max(shape.strides)
-    stride = case.ledger.first_or("input.stride", ("shapes", largest), ("card", said_stride), ("metadata", exported))
-    if (fixed is None or _sides(case, layout) != size) and any(side % stride for side in size):
+    last: tuple[Source, int] = ("shapes", max(shape.strides)) if shape.on_grid else ("default", 32)
+    stride = case.ledger.first_or("input.stride", last, ("card", said_stride), ("metadata", exported))
+    matters = fixed is None or (shape.on_grid and _sides(case, layout) != size)
+    if matters and any(side % stride for side in size):
         down = (max(size[0] // stride, 1) * stride, max(size[1] // stride, 1) * stride)
         up = (-(-size[0] // stride) * stride, -(-size[1] // stride) * stride)
         case.fail(f"size {_x(size)}: expected multiples of the stride {stride}, such as {_x(down)} or {_x(up)}")
@@ -185,7 +202,7 @@ def _names(case: Case, shape: HeadShape) -> tuple[str, ...]:
     for source, names in offers:
         if names is None:
             continue
-        if len(names) != shape.classes:
+        if shape.classes is not None and len(names) != shape.classes:
             case.fail(
                 f"expected {shape.classes} names, the head has as many classes; the {_NAMES_FROM[source]} has "
                 f"{len(names)}; give the names of this model with --labels"
@@ -195,7 +212,11 @@ def _names(case: Case, shape: HeadShape) -> tuple[str, ...]:
             case.fail(f"the name {control[:40]!r} holds a control character; correct it in the {_NAMES_FROM[source]}")
         case.ledger.note("labels", f"{len(names)} names", source)
         return names
-    count = shape.classes or 0
+    count = shape.classes
+    if count is None:
+        question = "the names of this model's classes, whose number the network does not show: a file, coco80 or coco91"
+        case.ledger.guess("labels", "no names", question)
+        return ()
     case.ledger.warnings.append(
         f"no names for the {count} classes: they are called by number; give names with --labels"
     )
@@ -206,6 +227,8 @@ def _names(case: Case, shape: HeadShape) -> tuple[str, ...]:
 def _rect(case: Case, wanted: bool | None, spec: ModelSpec, fixed: str | None) -> bool:
     if spec.input.resize == "stretch":
         fixed = fixed or "images are stretched to the whole input"
+    if spec.task == "tag" and not wanted:
+        return False
     if wanted and fixed:
         case.fail(f"--rect: expected a model that takes any height and width, but {fixed}; leave --rect out")
     if wanted is None:
@@ -217,17 +240,21 @@ def _rect(case: Case, wanted: bool | None, spec: ModelSpec, fixed: str | None) -
 
 def _request(case: Case, spec: ModelSpec) -> str:
     """The error that asks for what only the user can tell, with a card to save."""
-    questions = case.ledger.questions
-    if spec.head.type == "yolox" and case.card.head.type is None:
+    questions, card = case.ledger.questions, case.card
+    if spec.head.type == "yolox" and card.head.type is None:
         questions["head.type"] = "yolox when the grid is undecoded, yolov5 when boxes come out decoded"
-    if case.card.head.activation is None:
+    selected = spec.head.type in ("end2end", "triple")  # their scores are final
+    if not selected and case.ledger.source("head.activation") == "default":
         questions["head.activation"] = "none when scores come out in 0-1, sigmoid otherwise"
-    beside = case.card.path.name if case.card.path else f"{case.weights.name}.yaml"
-    text = proposed_card(case.weights.name, spec, case.ledger, case.card_labels)
+    for field, question in (("interpolation", "bilinear or bicubic"), ("antialias", "true as Pillow, false as OpenCV")):
+        if case.ledger.source(f"input.{field}") == "default":
+            questions[f"input.{field}"] = question
+    beside = card.path.name if card.path else f"{case.weights.name}.yaml"
+    text = proposed_card(case.weights.name, spec, case.ledger, card)
     return (
-        f"{', '.join(questions)}: neither the network nor {'its card' if case.card.path else 'its metadata'} says, and "
-        f"a wrong guess gives wrong boxes. Confirm the marked lines of this model card and save it as {beside} beside "
-        f"the weights:\n\n{text}"
+        f"{', '.join(questions)}: neither the network nor {'its card' if card.path else 'its metadata'} says, and "
+        f"a wrong guess gives wrong {'tags' if spec.task == 'tag' else 'boxes'}. Confirm the marked lines of this "
+        f"model card and save it as {beside} beside the weights:\n\n{text}"
     )
 
 

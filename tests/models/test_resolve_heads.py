@@ -1,0 +1,387 @@
+"""Heads other than the YOLO grids, from ONNX files on disk: what shapes and metadata tell, and what has to be asked."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from onnx_writer import ULTRALYTICS, YOLOV5, Tensors, model
+
+from boxmill.errors import ModelError
+from boxmill.labels import COCO80_EN, COCO91_EN, label_names
+from boxmill.models.card import Card, CardHead, CardInput, load_card
+from boxmill.models.onnx_metadata import read_onnx
+from boxmill.models.resolve import Resolution, resolve
+from boxmill.types import HeadSpec, InputSpec
+
+ASSETS = os.environ.get("BOXMILL_ASSETS")
+CARDS = Path(__file__).parent.parent / "cards"
+
+STATIC = {"images": [1, 3, 640, 640]}
+OPEN = {"images": ["batch", 3, "height", "width"]}
+INT64 = 7
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+SAID = CardInput(color="RGB", scale=1 / 255, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), resize="letterbox")
+
+
+class Network:
+    """An ONNX file in a folder, with what is asked about it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "model.onnx"
+
+    def write(
+        self, inputs: Tensors, outputs: Tensors, metadata: dict[str, str] | None = None, **elements: int
+    ) -> Network:
+        self.path.write_bytes(model(inputs, outputs, metadata, elements=elements))
+        return self
+
+    def resolve(self, card: Card | None = None, **flags: Any) -> Resolution:
+        values = {"labels": None, "imgsz": None, "rect": None, **flags}
+        return resolve(self.path, card, read_onnx(self.path), **values)
+
+    def asks(self, card: Card | None = None, **flags: Any) -> tuple[list[str], Resolution]:
+        """The fields to confirm, and the model that the proposed card ends in."""
+        with pytest.raises(ModelError, match="CONFIRM") as caught:
+            self.resolve(card, **flags)
+        message = str(caught.value)
+        fields = message.removeprefix(f"{self.path}: ").split(": neither", 1)[0].split(", ")
+        proposed = self.path.with_name("model.onnx.yaml")
+        proposed.write_text(message.split("\n\n", 1)[1], encoding="utf-8")
+        saved = load_card(proposed)
+        if isinstance(saved.labels, Path):
+            saved = replace(saved, labels=COCO80_EN)
+        return fields, self.resolve(saved, **flags)
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Network:
+    return Network(tmp_path)
+
+
+def head(resolution: Resolution) -> HeadSpec:
+    return resolution.spec.head
+
+
+# --- end2end
+
+
+def test_end2end_of_ultralytics(network: Network) -> None:
+    for metadata in ({"end2end": "True"}, {"args": "{'nms': True}"}, {"head": "v10Detect"}):
+        network.write(STATIC, {"output0": [1, 300, 6]}, {**ULTRALYTICS, **metadata})
+        result = network.resolve()
+        assert result.spec.input == InputSpec()
+        assert head(result) == HeadSpec("end2end", outputs=("output0",))
+        assert len(result.spec.names) == 80
+        assert not result.rect
+
+
+def test_end2end_takes_other_shapes_only_by_its_card(network: Network) -> None:
+    network.write(OPEN, {"output0": ["batch", 300, "anchors"]}, {**ULTRALYTICS, "end2end": "True"})
+    assert not network.resolve().rect
+    assert not network.resolve().spec.input.dynamic
+    with pytest.raises(ModelError, match=r"--rect: .* the outputs of end2end heads do not show"):
+        network.resolve(rect=True)
+    result = network.resolve(Card(input=CardInput(dynamic=True)))
+    assert result.rect
+    assert result.spec.input.dynamic
+    network.write(STATIC, {"output0": [1, 300, 6]}, {**ULTRALYTICS, "end2end": "True"})
+    assert not network.resolve(Card(input=CardInput(dynamic=True))).rect
+
+
+def test_end2end_without_metadata(network: Network) -> None:
+    network.write(STATIC, {"out": [1, 100, 6]})
+    fields, result = network.asks()
+    assert fields == ["head.type", "labels", "input.color", "input.scale", "input.resize", "head.boxes"]
+    assert head(result).type == "end2end"
+    card = Card(input=SAID, head=CardHead("end2end", "pixels"))
+    assert network.resolve(card, labels=("a", "b", "c")).spec.names == ("a", "b", "c")
+    fields, _ = network.asks(card)
+    assert fields == ["labels"]
+    with pytest.raises(ModelError, match=r"head\.activation of a end2end head: expected none, the card says sigmoid"):
+        network.resolve(replace(card, head=CardHead("end2end", "pixels", "sigmoid")))
+
+
+def test_six_columns_and_two_names_may_be_either(network: Network) -> None:
+    network.write(STATIC, {"out": [1, 300, 6]}, {**ULTRALYTICS, "names": "{0: 'a', 1: 'b'}"})
+    fields, _ = network.asks()
+    assert fields[0] == "head.type"
+    assert head(network.resolve(Card(head=CardHead("detr")))).type == "detr"
+
+
+# --- triple
+
+
+@pytest.mark.parametrize("batch", [[], [1]])
+def test_torchvision(network: Network, batch: list[int]) -> None:
+    outputs: Tensors = {"boxes": [*batch, "K", 4], "labels": [*batch, "K"], "scores": [*batch, "K"]}
+    network.write(STATIC, outputs, labels=INT64)
+    fields, result = network.asks(labels=COCO91_EN)
+    assert fields == ["input.color", "input.scale", "input.mean", "input.std", "input.resize", "head.boxes"]
+    assert head(result) == HeadSpec("triple", outputs=("boxes", "scores", "labels"))
+    assert len(result.spec.names) == 91
+    assert not result.rect
+
+
+def test_triple_by_any_names(network: Network) -> None:
+    card = Card(input=SAID, head=CardHead(boxes="pixels"), labels=COCO80_EN)
+    network.write(STATIC, {"a": ["n"], "b": ["n"], "c": ["n", 4]}, a=INT64)
+    assert head(network.resolve(card)).outputs == ("c", "b", "a")
+    network.write(STATIC, {"a": ["n"], "b": ["n"], "c": ["n", 4]})
+    fields, _ = network.asks(card)
+    assert fields == ["head.outputs"]
+    network.write(STATIC, {"my_labels": ["n"], "other": ["n"], "c": ["n", 4]})
+    fields, result = network.asks(card)
+    assert (fields, head(result).outputs) == (["head.outputs"], ("c", "other", "my_labels"))
+    chosen = replace(card, head=CardHead("triple", "pixels", outputs=("c", "other", "my_labels")))
+    assert head(network.resolve(chosen)).outputs == ("c", "other", "my_labels")
+
+
+def test_triple_among_more_outputs(network: Network) -> None:
+    card = Card(input=SAID, head=CardHead(boxes="pixels"), labels=COCO80_EN)
+    outputs: Tensors = {"num": [1, 1], "boxes": [1, 100, 4], "scores": [1, 100], "classes": [1, 100]}
+    network.write(STATIC, outputs, num=6, classes=6)
+    assert head(network.resolve(card)).outputs == ("boxes", "scores", "classes")
+    masks: Tensors = {"boxes": ["K", 4], "labels": ["K"], "scores": ["K"], "masks": ["K", 1, 28, 28]}
+    network.write(STATIC, masks, labels=INT64)
+    assert head(network.resolve(card)).outputs == ("boxes", "scores", "labels")
+
+
+def test_triple_contradictions(network: Network) -> None:
+    network.write(STATIC, {"boxes": ["K", 4], "labels": ["K"], "scores": ["K"]}, labels=INT64)
+    card = Card(head=CardHead("triple", outputs=("boxes", "labels", "scores")))
+    with pytest.raises(ModelError, match=r"head\.outputs of a triple head: expected boxes"):
+        network.resolve(card)
+    with pytest.raises(ModelError, match="expected the outputs of a nanodet head"):
+        network.resolve(Card(head=CardHead("nanodet")))
+    with pytest.raises(ModelError, match="a yolo head is one output, the network has 3"):
+        network.resolve(Card(head=CardHead("yolo")))
+    with pytest.raises(ModelError, match="a triple head has three outputs"):
+        network.resolve(Card(head=CardHead("triple", outputs=("boxes",))))
+
+
+# --- detr
+
+
+def test_rtdetr_of_ultralytics(network: Network) -> None:
+    expected = HeadSpec("detr", "normalized", outputs=("output0",))
+    for metadata, columns in ({"head": "RTDETRDecoder"}, "anchors"), ({}, 84):
+        network.write(OPEN, {"output0": ["batch", 300, columns]}, {**ULTRALYTICS, **metadata})
+        result = network.resolve()
+        assert result.spec.input == InputSpec(resize="stretch")
+        assert head(result) == expected
+        assert len(result.spec.names) == 80
+        assert not result.rect
+
+
+def test_detr_with_two_outputs(network: Network) -> None:
+    network.write({"pixel_values": [1, 3, 800, 800]}, {"pred_boxes": [1, 100, 4], "logits": [1, 100, 92]})
+    fields, result = network.asks(labels=COCO91_EN)
+    assert "head.activation" not in fields
+    assert {"head.type", "input.mean", "input.std", "input.resize", "head.boxes"} <= set(fields)
+    assert head(result) == HeadSpec("detr", "normalized", "softmax", ("logits", "pred_boxes"))
+    assert result.spec.input == InputSpec((800, 800), mean=MEAN, std=STD, resize="stretch")
+    assert result.spec.names == COCO91_EN
+
+
+def test_detr_with_a_score_for_each_name(network: Network) -> None:
+    network.write(STATIC, {"logits": [1, 300, 80], "boxes": [1, 300, 4]})
+    fields, result = network.asks(labels=COCO80_EN)
+    assert "head.activation" in fields
+    assert head(result).activation == "sigmoid"
+    card = Card(input=SAID, head=CardHead("detr", "normalized", "softmax"))
+    assert len(network.resolve(card).spec.names) == 79
+    with pytest.raises(ModelError, match="expected 79 names"):
+        network.resolve(card, labels=COCO80_EN)
+    assert len(network.resolve(replace(card, head=CardHead("detr", "normalized", "none"))).spec.names) == 80
+
+
+def test_detr_whose_outputs_look_the_same(network: Network) -> None:
+    network.write(STATIC, {"boxes": [1, 300, 4], "logits": [1, 300, 4]})
+    fields, result = network.asks(labels=("a", "b", "c", "d"))
+    assert {"head.type", "head.outputs"} <= set(fields)
+    assert head(result).outputs == ("logits", "boxes")
+
+
+def test_more_outputs_than_the_card_needs(network: Network) -> None:
+    outputs: Tensors = {"logits": [1, 100, 92], "boxes": [1, 100, 4], "last_hidden_state": [1, 100, 256]}
+    network.write(STATIC, outputs)
+    with pytest.raises(ModelError, match="expected one output, the network has 3"):
+        network.resolve()
+    card = Card(input=SAID, head=CardHead("detr", "normalized", "softmax", ("logits", "boxes")))
+    assert head(network.resolve(card)).outputs == ("logits", "boxes")
+    swapped = replace(card, head=replace(card.head, outputs=("boxes", "logits")))
+    with pytest.raises(ModelError, match="expected the outputs of a detr head"):
+        network.resolve(swapped)
+
+
+# --- nanodet
+
+MAPS: Tensors = {
+    "d32": [1, 100, 32],
+    "c8": [1, 1600, 80],
+    "c16": [1, 400, 80],
+    "d8": [1, 1600, 32],
+    "c32": [1, 100, 80],
+    "d16": [1, 400, 32],
+}
+IN_ORDER = ("c8", "c16", "c32", "d8", "d16", "d32")
+NANO_INPUT = {"data": [1, 3, 320, 320]}
+
+
+@pytest.mark.parametrize("batch", [True, False])
+def test_nanodet_maps_in_any_order(network: Network, batch: bool) -> None:
+    network.write(NANO_INPUT, {name: dims if batch else dims[1:] for name, dims in MAPS.items() if dims})
+    fields, result = network.asks(labels=COCO80_EN)
+    assert "head.outputs" not in fields
+    assert "head.bins" not in fields
+    assert head(result) == HeadSpec("nanodet", outputs=IN_ORDER, strides=(8, 16, 32), bins=8)
+    assert result.spec.input.color == "BGR"
+    assert result.spec.input.mean == (103.53, 116.28, 123.675)
+    fields, result = network.asks()
+    assert "head.bins" in fields
+    assert len(result.spec.names) == 80
+
+
+def test_nanodet_by_its_card(network: Network) -> None:
+    network.write(NANO_INPUT, MAPS)
+    card = Card(input=SAID, head=CardHead("nanodet", activation="sigmoid", bins=20))
+    result = network.resolve(card)
+    assert head(result).bins == 20
+    assert head(result).outputs == ("d8", "d16", "d32", "c8", "c16", "c32")
+    assert len(result.spec.names) == 32
+    for outputs in (IN_ORDER[::-1], (*IN_ORDER[:3], "d16", "d8", "d32")):
+        with pytest.raises(ModelError, match="expected the outputs of a nanodet head, for each stride"):
+            network.resolve(Card(head=CardHead("nanodet", outputs=outputs, bins=8)))
+
+
+def test_nanodet_of_open_size_needs_an_order(network: Network) -> None:
+    maps: Tensors = {"c8": [1, "a", 80], "c16": [1, "b", 80], "c32": [1, "c", 80]}
+    maps |= {"d8": [1, "a", 32], "d16": [1, "b", 32], "d32": [1, "c", 32]}
+    network.write(OPEN, maps)
+    fields, result = network.asks(replace(Card(), input=replace(SAID, resize="letterbox")), labels=COCO80_EN)
+    assert fields[0] == "head.outputs"
+    assert head(result).outputs == IN_ORDER
+    assert result.rect
+
+
+def test_nanodet_plus(network: Network) -> None:
+    network.write({"data": [1, 3, 416, 416]}, {"output": [1, 3598, 112]})
+    card = Card(input=SAID, head=CardHead("nanodet", activation="none"))
+    for result in (
+        network.resolve(card),
+        network.resolve(replace(card, head=CardHead(activation="none")), labels=COCO80_EN),
+    ):
+        assert head(result) == HeadSpec("nanodet", outputs=("output",), strides=(8, 16, 32, 64))
+        assert len(result.spec.names) == 80
+
+
+def test_bins_of_other_heads(network: Network) -> None:
+    network.write(STATIC, {"out": [1, 84, 8400]})
+    with pytest.raises(ModelError, match=r"head\.bins belongs to nanodet heads, this one is yolo"):
+        network.resolve(Card(head=CardHead(bins=8)))
+
+
+@pytest.mark.skipif(ASSETS is None, reason="BOXMILL_ASSETS is not set: no real model to resolve")
+def test_the_real_nanodet_explains_itself() -> None:
+    # Its outputs carry misleading names: "bbox_pred0" holds class scores.
+    weights = Path(ASSETS or "") / "models" / "nanodet_320.onnx"
+    card = load_card(CARDS / "nanodet_320.yaml")
+    outputs = card.head.outputs
+    card = replace(
+        card, labels=label_names(card.labels), head=replace(card.head, outputs=None, strides=None, bins=None)
+    )
+    result = resolve(weights, card, read_onnx(weights), None, None, None)
+    assert head(result).outputs == outputs
+    assert not result.rect
+
+
+# --- classes
+
+
+def test_a_tagger_of_54092_classes(network: Network) -> None:
+    names = tuple(f"标签{index}" for index in range(54092))
+    network.write({"pixels": ["N", 3, 224, 224]}, {"logits": ["N", 54092]})
+    fields, result = network.asks(labels=names)
+    asked = ["color", "scale", "mean", "std", "resize", "crop_from", "interpolation", "antialias"]
+    assert set(fields) == {f"input.{field}" for field in asked} | {"head.activation"}
+    spec = result.spec
+    assert spec.task == "tag"
+    assert spec.head == HeadSpec("classes", activation="softmax", outputs=("logits",))
+    assert spec.input == InputSpec((224, 224), mean=MEAN, std=STD, resize="center_crop", crop_from=256, antialias=True)
+    assert spec.names == names
+    assert not result.rect
+    with pytest.raises(ModelError, match="expected 54092 names"):
+        network.resolve(labels=names[1:])
+    with pytest.raises(ModelError, match=r"--rect: .* all images of a tagger have one size"):
+        network.resolve(load_card(network.path.with_name("model.onnx.yaml")), rect=True)
+
+
+def test_a_classifier_of_ultralytics(network: Network) -> None:
+    metadata = {**ULTRALYTICS, "task": "classify", "imgsz": "[224, 224]", "head": "Classify"}
+    network.write(OPEN, {"output0": ["batch", 80]}, metadata)
+    result = network.resolve()
+    assert result.spec.task == "tag"
+    assert result.spec.input == InputSpec((224, 224), resize="center_crop", crop_from=224, antialias=True)
+    assert head(result) == HeadSpec("classes", outputs=("output0",))
+    assert result.warnings == ()
+    assert not result.rect
+
+
+def test_a_classifier_of_yolov5_is_asked_about(network: Network) -> None:
+    network.write({"images": [1, 3, 224, 224]}, {"output0": [1, 3]}, YOLOV5)
+    fields, result = network.asks()
+    assert {"input.mean", "input.resize", "head.activation"} <= set(fields)
+    assert result.spec.names == ("person", "vehicle", "animal")
+
+
+@pytest.mark.parametrize("dims", [[1, 10], ["N", 10], [1, 10, 1, 1]])
+def test_forms_of_a_tagger(network: Network, dims: list[Any]) -> None:
+    network.write({"x": [dims[0], 3, 299, 299]}, {"y": dims})
+    card = Card(task="tag", input=replace(SAID, resize="stretch"), head=CardHead(activation="sigmoid"))
+    result = network.resolve(card)
+    assert head(result) == HeadSpec("classes", activation="sigmoid", outputs=("y",))
+    assert result.spec.input == InputSpec((299, 299), resize="stretch", antialias=True)
+    assert len(result.spec.names) == 10
+
+
+def test_taggers_that_show_no_size(network: Network) -> None:
+    network.write({"x": ["N", 3, None, None]}, {"y": ["M", 10]})
+    fields, result = network.asks()
+    assert {"head.type", "input.size"} <= set(fields)
+    assert result.spec.input.size == (224, 224)
+    assert network.resolve(load_card(network.path.with_name("model.onnx.yaml")), imgsz=(192, 192)).spec.input.size == (
+        299,
+        299,
+    )
+
+
+@pytest.mark.parametrize(
+    ("card", "words"),
+    [
+        (Card(task="detect"), "the card says task: detect, its head is classes"),
+        (Card(task="tag", head=CardHead("yolo")), "the card says task: tag, its head is yolo"),
+        (Card(input=replace(SAID, resize="center_crop", crop_from=200)), "crop_from: expected 224 or more"),
+        (Card(input=replace(SAID, crop_from=256)), "crop_from belongs to resize: center_crop, the card has letterbox"),
+    ],
+)
+def test_tagger_contradictions(network: Network, card: Card, words: str) -> None:
+    dims = [1, 14, 1029] if card.head.type == "yolo" else [1, 10]
+    network.write({"x": [1, 3, 224, 224]}, {"y": dims})
+    with pytest.raises(ModelError, match=words):
+        network.resolve(card)
+
+
+def test_detectors_cannot_be_cropped(network: Network) -> None:
+    network.write(STATIC, {"out": [1, 84, 8400]})
+    with pytest.raises(ModelError, match="center_crop belongs to taggers, the head is yolo"):
+        network.resolve(Card(input=replace(SAID, resize="center_crop")))
+
+
+def test_detectors_may_be_filtered_as_pillow_does(network: Network) -> None:
+    network.write(STATIC, {"out": [1, 84, 8400]}, ULTRALYTICS)
+    result = network.resolve(Card(input=CardInput(resize="stretch", interpolation="bicubic", antialias=True)))
+    assert result.spec.input == InputSpec(resize="stretch", interpolation="bicubic", antialias=True)
