@@ -120,6 +120,8 @@ class _PlainLines:
 
 
 def _shown(value: object) -> str:
+    if value is None:
+        return "none"
     if isinstance(value, tuple):
         return " ".join(map(str, value)) or "all"
     return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)

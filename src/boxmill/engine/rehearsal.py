@@ -143,7 +143,9 @@ def _check_reach(found: Detections, head: HeadSpec, side: int) -> None:
         sizes = boxes[:, 2:] - boxes[:, :2]
         centre = np.median(np.abs(boxes[:, :2] + boxes[:, 2:]).max(axis=1)) / 2 / side
         size = np.median(np.abs(sizes).max(axis=1)) / side
-    remedy = "correct head.type in the model card (yolov5 where a YOLOX network decodes its boxes itself, else yolox)"
+    remedy = "correct head.type in the model card"
+    if head.type in ("yolox", "yolov5"):
+        remedy += " (yolov5 where a YOLOX network decodes its boxes itself, else yolox)"
     if not (centre <= _FAR_CENTRE and size <= _FAR_SIZE):
         if head.boxes == "normalized":
             remedy = "say `boxes: pixels` under head in the model card"
