@@ -205,9 +205,11 @@ def test_a_network_that_selects_its_boxes_itself(
     rows = [json.loads(text)["objects"] for text in documents(tmp_path / "runs/照片").values()]
     assert len({one["label"] for row in rows for one in row}) > 1
     assert max(map(len, rows)) > 2
-    (tmp_path / "selected.yaml").write_text(SELECTED + "labels: [a]\n")
-    assert run_command([*command, "--fresh"]) == 4
-    assert "gives class 2, but the 1 names" in capfd.readouterr().err
+    (tmp_path / "selected.yaml").write_text(SELECTED + "labels: [a, b]\n")  # only one photo has a c
+    assert run_command([*command, "--fresh"]) == 7
+    failed = json.loads((tmp_path / "runs/照片2/summary.json").read_bytes())["failed"]
+    assert failed["by_code"] == {"class_out_of_range": 1}
+    assert "the network gives class 2, but the 2 names are for 0 to 1" in failed["first"][0]["message"]
 
 
 TAGGER = CARD_OF_TAGGER.replace("[224, 224]", "[64, 64]").replace("crop_from: 256", "crop_from: 72")
