@@ -8,7 +8,7 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -18,7 +18,7 @@ from typing import Any
 from boxmill.engine import die_with_parent
 from boxmill.errors import BoxmillError, OutputError, SourceError, UsageError
 from boxmill.settings import OutputSettings
-from boxmill.sources import Place, list_source, locate
+from boxmill.sources import Listing, Place, list_source, locate
 from boxmill.store import (
     Manifest,
     NewInput,
@@ -35,6 +35,7 @@ from boxmill.store import (
     write_file,
     write_manifest,
 )
+from boxmill.types import Archive
 
 __all__ = ["Child", "OpenRun", "Request", "open_run"]
 
@@ -252,15 +253,31 @@ def _begin(request: Request, place: Place, directory: Path) -> OpenRun:
     manifest = Manifest(directory)
     run = OpenRun(directory, lock, manifest, States.empty(manifest.total), 1, None, resumed=False)
     run.skipped = listed["skipped"]
+    run.remarks += listed["remarks"]
     return run
 
 
 def _freeze(source: str, directory: Path) -> dict[str, Any]:
     """Lists the source into manifest-0; for a child process."""
     listing = list_source(source)
-    entries = (_entry(listing.path(key), key, listing.paths.get(key)) for key in listing.keys)
-    write_manifest(directory / "manifest-0.jsonl", listing.root, entries)
-    return {"skipped": dict(listing.skipped)}
+    path = directory / "manifest-0.jsonl"
+    write_manifest(path, listing.root, _entries(listing), archive=listing.archive)
+    remarks = list(listing.remarks)
+    if listing.skipped["archive"]:
+        remarks.append("archives within the source are passed over; give each as a source of its own")
+    return {"skipped": {name: count for name, count in listing.skipped.items() if count}, "remarks": remarks}
+
+
+def _entries(listing: Listing, chosen: Container[str] | None = None) -> Iterator[NewInput]:
+    """The listed inputs, or those of which the keys are chosen, to be frozen."""
+    if listing.archive is None:
+        for key in listing.keys:
+            if chosen is None or key in chosen:
+                yield _entry(listing.path(key), key, listing.paths.get(key))
+        return
+    for key, member in zip(listing.keys, listing.members, strict=True):
+        if chosen is None or key in chosen:
+            yield NewInput(key, listing.paths.get(key), member.size, -1, member.where, member.refused)
 
 
 def _entry(path: bytes, key: str, relative: bytes | None) -> NewInput:
@@ -303,7 +320,7 @@ def _resume(request: Request, place: Place, directory: Path) -> OpenRun:
 def _check_moved(manifest: Manifest, states: States, source: str) -> None:
     """Whether any input that is left can be in the place given; else each of them would fail as missing."""
     left = list(islice(manifest.open_inputs(states.status), _MOVED_LOOKED_AT))
-    if left and not any(os.path.exists(one.path) for one in left):
+    if left and not any(os.path.exists(one.path) if one.archive is None else os.path.isfile(one.file) for one in left):
         raise SourceError(
             f"--resume: the inputs that are left, such as {left[0].key!r}, are not in {source!r}; "
             "give the source that the run was begun with, or the place that it has moved to"
@@ -325,8 +342,11 @@ def _patient_lock(directory: Path) -> RunLock:
 def _newcomers(request: Request, directory: Path) -> dict[str, Any]:
     """Counts inputs that the manifests do not have, and freezes them where --add says so; for a child process."""
     with suppress(SourceError):
+        manifest = Manifest(directory)
+        if _is_unchanged(manifest.archive, locate(request.source)):
+            return {"new": 0}
         listing = list_source(request.source)
-        manifest, unknown = Manifest(directory), set(listing.keys)  # shares the listing's strings: 40 bytes an input
+        unknown = set(listing.keys)  # shares the listing's strings: 40 bytes an input
         unknown.difference_update(manifest.keys())
         # the few by path too: a key may be another once a name that differs in case only has come
         paths = {listing.path(key) for key in unknown}
@@ -334,11 +354,19 @@ def _newcomers(request: Request, directory: Path) -> dict[str, Any]:
             paths.difference_update(entry.path for entry in Manifest(directory, listing.root))
         fresh = [key for key in listing.keys if key in unknown and listing.path(key) in paths]
         if request.output.add and fresh:
-            entries = (_entry(listing.path(key), key, listing.paths.get(key)) for key in fresh)
             path = directory / f"manifest-{len(manifest.paths)}.jsonl"
-            write_manifest(path, listing.root, entries, first=manifest.total)
+            entries = _entries(listing, set(fresh))
+            write_manifest(path, listing.root, entries, first=manifest.total, archive=listing.archive)
         return {"new": len(fresh)}
     return {"new": 0}
+
+
+def _is_unchanged(archive: Archive | None, place: Place) -> bool:
+    """Whether the source is an archive with the size and time that it had; then there is nothing new in it."""
+    if archive is None or place.kind != "archive":
+        return False
+    now = os.stat(place.root.removesuffix(b"!"))
+    return (now.st_size, now.st_mtime_ns) == (archive.size, archive.mtime_ns)
 
 
 def _version_remarks(header: Mapping[str, Any], request: Request) -> list[str]:

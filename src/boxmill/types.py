@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = [
+    "Archive",
     "Batch",
     "Detections",
     "EncodedItem",
@@ -153,12 +154,26 @@ class ModelSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Archive:
+    """The archive that inputs are members of, as it was when they were listed."""
+
+    path: bytes  # absolute
+    kind: str  # zip, tar, or tar. with a compression: tar.gz, tar.bz2, tar.xz
+    size: int  # bytes
+    mtime_ns: int
+    prefix: str  # of its inputs' keys, such as "photos.zip!/"
+
+
+@dataclass(frozen=True, slots=True)
 class EncodedItem:
     """One input that has not been read yet."""
 
-    index: int  # position in the sorted listing
+    index: int  # position in the listing
     key: str  # FORMATS: source-relative POSIX path
     read: Callable[[], bytes]
+    # Brings it within reach of `read`, which calls it where nobody has; never raises. In a compressed archive that may
+    # take minutes, which are not this input's fault: so it comes before the input counts as under way.
+    fetch: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

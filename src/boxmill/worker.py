@@ -21,11 +21,11 @@ from boxmill.api import make_postprocessor, make_runtime, resolve_model, worker_
 from boxmill.engine import Job, Progress, Run, TimeTable, WorkerLink, keep_freed_memory, prove
 from boxmill.engine.pipeline import Decoder
 from boxmill.errors import ImageError
-from boxmill.images import configure_opencv, decode, geometry, read_header
+from boxmill.images import DecodeLimits, configure_opencv, decode, geometry, read_header
 from boxmill.settings import RunSettings
-from boxmill.sources import read_file
+from boxmill.sources import ArchiveReader, read_file, refused_item
 from boxmill.store import Input, JournalWriter, JsonFiles, Manifest, load
-from boxmill.types import EncodedItem, InputSpec, Outcome
+from boxmill.types import Archive, EncodedItem, InputSpec, Outcome
 
 __all__ = ["Order", "main"]
 
@@ -119,7 +119,8 @@ def _work(order: Order, link: WorkerLink, stopper: _Stopper, decoder: Decoder) -
     runtime = make_runtime(settings, resolution, workers)
     loaded = perf_counter()
     postprocessor = make_postprocessor(settings, spec)
-    item = _item if root is None else _moved_item
+    limits = DecodeLimits()
+    item = _Inputs(limits, moved=root is not None).item
     first = next(manifest.open_inputs(states.status), None)
     network = _likely_shape(None if first is None else item(first), spec.input, rect=resolution.rect)
     prove(runtime, postprocessor, network)
@@ -128,13 +129,14 @@ def _work(order: Order, link: WorkerLink, stopper: _Stopper, decoder: Decoder) -
     files = JsonFiles(order.directory, spec.names) if order.image_json else None
     run = Run(
         Job(
-            items=(item(one) for one in manifest.open_inputs(states.status)),
+            items=(item(one) for one in manifest.open_inputs(states.status) if one.index not in suspects),
             total=manifest.total,
             alone=[item(one) for one in manifest if one.index in suspects] if suspects else (),
             runtime=runtime,
             postprocessor=postprocessor,
             store=WorkerStore(journal, files),
             rect=resolution.rect,
+            limits=limits,
             workers=workers,
             decode=decoder,
             reporter=link,
@@ -165,18 +167,29 @@ class _TimesReport:
             self._link.times(self._run.table())
 
 
-def _item(one: Input) -> EncodedItem:
-    return EncodedItem(one.index, one.key, lambda: read_file(one.path, one.size, one.mtime_ns))
+class _Inputs:
+    """Frozen inputs as items; an archive is opened once."""
 
+    def __init__(self, limits: DecodeLimits, *, moved: bool) -> None:
+        self._max_bytes, self._moved = limits.max_bytes, moved
+        self._readers: dict[Archive, ArchiveReader] = {}
 
-def _moved_item(one: Input) -> EncodedItem:
-    """Copying a file may give it another time, so that only its size tells whether it is the same."""
-    return EncodedItem(one.index, one.key, lambda: read_file(one.path, one.size))
+    def item(self, one: Input) -> EncodedItem:
+        """One input; make one shortly before it is read (see ArchiveReader.item)."""
+        if one.refused is not None:
+            return refused_item(one.index, one.key, *one.refused)
+        if one.archive is not None:
+            if one.archive not in self._readers:
+                self._readers[one.archive] = ArchiveReader(one.archive, self._max_bytes)
+            return self._readers[one.archive].item(one.index, one.key, one.member, one.size)
+        # copying a file may give it another time, so that only its size tells whether it is the same
+        mtime_ns = -1 if self._moved else one.mtime_ns
+        return EncodedItem(one.index, one.key, lambda: read_file(one.path, one.size, mtime_ns, self._max_bytes))
 
 
 def _likely_shape(first: EncodedItem | None, spec: InputSpec, *, rect: bool) -> tuple[int, int]:
     """The network shape of the first open input, to warm up with; the full size where that cannot be told."""
-    if first is None:
+    if first is None or first.fetch is not None:  # to reach it in a compressed archive may take minutes
         return spec.size
     try:
         header = read_header(first.read())

@@ -258,3 +258,19 @@ def test_the_decoder_is_a_parameter() -> None:
     Run(job(inputs(photos(1)), store=usual)).execute()
     Run(job(inputs(photos(1)), store=other, decode=negative)).execute()
     assert not same(usual.outcomes["0.png"], other.outcomes["0.png"])
+
+
+def test_an_input_is_fetched_before_it_counts_as_under_way() -> None:
+    """What bringing it within reach takes is no input's fault, so no time limit may run then."""
+    events: list[str] = []
+
+    class Watching:
+        def start(self, index: int) -> None:
+            events.append(f"start {index}")
+
+        def end(self, index: int, failed: bool) -> None:
+            events.append(f"end {index}")
+
+    items = [replace(item, fetch=partial(events.append, f"fetch {item.index}")) for item in inputs(photos(3))]
+    Run(job(items[1:], alone=items[:1], reporter=Watching())).execute()
+    assert events == [f"{event} {index}" for index in range(3) for event in ("fetch", "start", "end")]

@@ -162,7 +162,7 @@ def test_a_vanished_file_is_noticed_at_reading_not_at_listing(tmp_path: Path) ->
 
 
 def test_missing_and_empty_sources_say_what_was_expected(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"source not found: .*expected an image, a folder, a glob or a list file"):
+    with pytest.raises(SourceError, match=r"source not found: .*expected an image, a folder, an archive, a glob or"):
         list_source(tmp_path / "nowhere")
     with pytest.raises(SourceError, match="no images found"):
         list_source(f"{tmp_path}/*.jpg")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from boxmill.errors import OutputError
 from boxmill.store import Input, Manifest, NewInput, write_manifest
+from boxmill.types import Archive
 
 ROOT = b"/photos/\xff%\xe4\xba\xba"
 INPUTS = [
@@ -142,3 +143,37 @@ def test_keys_come_alone_and_notice_damage(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b'"key":"a', b'"kex":"a'))
     with pytest.raises(OutputError, match="an input is not readable"):
         list(Manifest(tmp_path).keys())
+
+
+def test_members_of_an_archive(tmp_path: Path) -> None:
+    archive = Archive(b"/x/\xff.zip", "zip", 1000, 7, "%FF.zip!/")
+    new = [
+        NewInput("%FF.zip!/a/b.jpg", None, 5, -1, "0,5,8,123"),
+        NewInput("%FF.zip!/x%FF.jpg", b"x\xff.jpg", 6, -1, "9,5,8,1", ("link", "it is a link")),
+    ]
+    write_manifest(tmp_path / "manifest-0.jsonl", b"/x/\xff.zip!", new, archive=archive)
+    lines = (tmp_path / "manifest-0.jsonl").read_text(encoding="utf-8").splitlines()
+    described = '{"kind":"zip","size":1000,"mtime_ns":7,"prefix":"%FF.zip!/"}'
+    assert lines[:3] == [
+        '{"v":1,"root":"/x/%FF.zip%21","first":0,"archive":' + described + "}",
+        '{"i":0,"key":"%FF.zip!/a/b.jpg","size":5,"mtime_ns":-1,"member":"0,5,8,123"}',
+        '{"i":1,"key":"%FF.zip!/x%FF.jpg","size":6,"mtime_ns":-1,"path":"x%FF.jpg","member":"9,5,8,1",'
+        '"refused":["link","it is a link"]}',
+    ]
+    manifest = Manifest(tmp_path)
+    assert manifest.archive == archive
+    assert manifest.check() == []
+    first, second = manifest
+    assert (first.path, first.file, first.archive) == (b"/x/\xff.zip!/a/b.jpg", b"/x/\xff.zip", archive)
+    assert (first.member, first.refused) == ("0,5,8,123", None)
+    assert (second.path, second.refused) == (b"/x/\xff.zip!/x\xff.jpg", ("link", "it is a link"))
+    moved = Manifest(tmp_path, b"/y/renamed.zip!")
+    assert moved.archive == Archive(b"/y/renamed.zip", "zip", 1000, 7, "%FF.zip!/")
+    assert [one.path for one in moved] == [b"/y/renamed.zip!/a/b.jpg", b"/y/renamed.zip!/x\xff.jpg"]
+
+
+def test_inputs_that_are_files_have_no_archive(tmp_path: Path) -> None:
+    write_manifest(tmp_path / "manifest-0.jsonl", ROOT, INPUTS[:1])
+    manifest = Manifest(tmp_path)
+    assert manifest.archive is None
+    assert [(one.archive, one.file) for one in manifest] == [(None, ROOT + b"/a.jpg")]

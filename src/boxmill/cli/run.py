@@ -77,7 +77,8 @@ def run(
     Parameters
     ----------
     source
-        An image, a folder (searched recursively), a quoted glob, or a .txt file with a path on each line.
+        An image, a folder (searched recursively), an archive (.zip, .tar, .tar.gz, .tar.bz2, .tar.xz; never extracted),
+        a quoted glob, or a .txt file with a path on each line.
     weights
         The detector or tagger, an ONNX file.
     card

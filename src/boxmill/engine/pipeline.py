@@ -163,6 +163,8 @@ class Run:
         """
         clock, times, buffer = Clock(), dict[str, float](), BatchBuffer()
         for item in items:
+            if item.fetch is not None:
+                item.fetch()
             self._job.reporter.start(item.index)
             try:
                 group = [self._open(item, clock, times)]
@@ -253,6 +255,9 @@ class Run:
     def _load(self, item: EncodedItem, clock: Clock) -> _Loaded | None:
         """Reads and decodes one input; keeps its failure and returns None where that is impossible."""
         times: dict[str, float] = {}
+        if item.fetch is not None:
+            with clock.stage("read"):
+                item.fetch()
         self._job.reporter.start(item.index)
         try:
             return self._open(item, clock, times)

@@ -1,7 +1,17 @@
-"""Where inputs come from: a file, a folder, a glob, a list file."""
+"""Where inputs come from: a file, a folder, a glob, a list file, an archive."""
 
 from __future__ import annotations
 
 from boxmill.sources.listing import IMAGE_SUFFIXES, Listing, Place, list_source, locate, read_file
+from boxmill.sources.members import ArchiveReader, refused_item
 
-__all__ = ["IMAGE_SUFFIXES", "Listing", "Place", "list_source", "locate", "read_file"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "ArchiveReader",
+    "Listing",
+    "Place",
+    "list_source",
+    "locate",
+    "read_file",
+    "refused_item",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -11,10 +12,17 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["MAX_COMPONENT", "FolderNames", "encode_component", "external_key"]
+__all__ = ["MAX_COMPONENT", "FolderNames", "encode_component", "external_key", "suffix"]
 
 MAX_COMPONENT = 200  # bytes; with ".json" and a temporary suffix it still fits the 255 of every common file system
 _KEPT = 100  # bytes of the original name that a shortened one keeps
+_SHORTENED = re.compile(r".*-[0-9a-f]{16}", re.DOTALL)
+
+
+def suffix(name: bytes) -> bytes:
+    """A file name's suffix with its dot, in lower case; empty where it has none."""
+    dot = name.rfind(b".")
+    return name[dot:].lower() if dot > 0 else b""
 
 
 def encode_component(name: bytes) -> str:
@@ -54,20 +62,26 @@ class FolderNames:
         beside = {fold.removesuffix(".tmp").removesuffix(".json") for fold in written}
         beside = {fold for name in names() if (fold := _folded(name)) in beside} if beside else set()
         self._results = {fold for fold in written if fold.removesuffix(".tmp").removesuffix(".json") in beside}
+        self._some = bool(self._meeting or self._results) or any(_is_long(name) for name in names())
 
     def component(self, name: bytes, *, folder: bool) -> str:
         """The key component of one of the entries.
 
         One that is too long, that meets a sibling when case is folded, or that would stand where a sibling's result is
         written (folder "a.jpg.json" or "a.jpg.json.tmp" beside "a.jpg"), is its first bytes and a hash of the whole.
+        Beside such a one, so is every name that already looks like that: it might be the very same.
         """
         text = encode_component(name)
-        if len(text) > MAX_COMPONENT // 4 and len(text.encode()) > MAX_COMPONENT:  # UTF-8 has 4 bytes at most
-            return _shorten(name)
-        if not self._meeting and not (folder and self._results):
+        if not self._some:
             return text
         fold = text.casefold()
-        return _shorten(name) if fold in self._meeting or (folder and fold in self._results) else text
+        changed = fold in self._meeting or (folder and fold in self._results) or _SHORTENED.fullmatch(fold)
+        return _shorten(name) if changed or _is_long(name) else text
+
+
+def _is_long(name: bytes) -> bool:
+    """Whether it has too many bytes as a component; percent-encoding makes at most three of one."""
+    return 3 * len(name) > MAX_COMPONENT and len(encode_component(name).encode()) > MAX_COMPONENT
 
 
 def _folded(name: bytes) -> str:

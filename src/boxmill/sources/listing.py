@@ -1,4 +1,4 @@
-"""What a run works on: the sorted inputs of a file, a folder, a glob or a list file."""
+"""What a run works on: the inputs of a file, a folder, a glob, a list file or an archive."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Literal
 
 from boxmill.errors import ImageError, SourceError
+from boxmill.sources.archives import is_archive, list_archive, unreadable_archive
 from boxmill.sources.globs import matching_files
-from boxmill.sources.keys import FolderNames, external_key
-from boxmill.types import EncodedItem
+from boxmill.sources.keys import FolderNames, external_key, suffix
+from boxmill.sources.member_names import Member
+from boxmill.sources.members import ArchiveReader, refused_item
+from boxmill.types import Archive, EncodedItem
 
 __all__ = ["IMAGE_SUFFIXES", "Listing", "Place", "list_source", "locate", "read_file"]
 
@@ -23,17 +26,25 @@ IMAGE_SUFFIXES = frozenset(
     b".jpg .jpeg .jpe .jfif .png .webp .bmp .dib .tif .tiff .gif .heic .heif .avif .jp2 .ppm .pgm".split()
 )
 _LIST_SUFFIXES = (b".txt", b".lst")
+_MOST_BYTES = 512 * 1024 * 1024  # of one member that is read by `Listing.item`; as images.DecodeLimits.max_bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The inputs of one source, sorted by key."""
+    """The inputs of one source, sorted by key; those of an archive in the archive's order.
+
+    To an archive's inputs `/x/photos.zip!` is what the folder is to others: the root that paths are below.
+    """
 
     name: str  # the source's base name: default name of the run
     root: bytes  # absolute folder that keys are relative to
     keys: list[str]
     paths: dict[str, bytes] = field(default_factory=dict)  # where the key is not simply the path below root
     skipped: Counter[str] = field(default_factory=Counter)  # entries passed over, by suffix or reason
+    members: list[Member] = field(default_factory=list)  # of an archive, one for each key
+    reader: ArchiveReader | None = None
+    archive: Archive | None = None
+    remarks: list[str] = field(default_factory=list)  # for people
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -41,11 +52,17 @@ class Listing:
     def path(self, key: str) -> bytes:
         """Absolute path of an input."""
         relative = self.paths.get(key)
-        return os.path.join(self.root, relative if relative is not None else key.encode())
+        prefix = "" if self.archive is None else self.archive.prefix
+        return os.path.join(self.root, relative if relative is not None else key.removeprefix(prefix).encode())
 
     def item(self, index: int) -> EncodedItem:
         """One input; nothing is opened before its `read` is called."""
         key = self.keys[index]
+        if self.reader is not None:
+            member = self.members[index]
+            if member.refused is not None:
+                return refused_item(index, key, *member.refused)
+            return self.reader.item(index, key, member.where, member.size)
         return EncodedItem(index, key, lambda: read_file(self.path(key)))
 
     def __iter__(self) -> Iterator[EncodedItem]:
@@ -56,9 +73,9 @@ class Listing:
 class Place:
     """What a source is, before it is listed."""
 
-    kind: Literal["folder", "file", "list", "glob"]
+    kind: Literal["folder", "file", "list", "glob", "archive"]
     name: str  # default name of the run
-    root: bytes  # absolute folder that keys are relative to
+    root: bytes  # absolute folder that keys are relative to; see Listing for an archive's
 
 
 def locate(source: str | os.PathLike[str]) -> Place:
@@ -69,12 +86,20 @@ def locate(source: str | os.PathLike[str]) -> Place:
         return Place("folder", _base_name(path), os.path.abspath(path))
     if os.path.isfile(path) and path.lower().endswith(_LIST_SUFFIXES):
         return Place("list", Path(_base_name(path)).stem, folder)
+    if os.path.isfile(path) and is_archive(path):
+        return Place("archive", _base_name(path), os.path.abspath(path) + b"!")
+    if os.path.isfile(path) and unreadable_archive(path):
+        raise SourceError(
+            f"cannot look into {os.fsdecode(path)!r}: expected a .zip or .tar archive; unpack this one first"
+        )
     if os.path.isfile(path):
         return Place("file", _base_name(path), folder)
     if globbing.has_magic(path):
         base = _fixed_part(path)
         return Place("glob", _base_name(base), os.path.abspath(base))
-    raise SourceError(f"source not found: {os.fsdecode(path)!r}; expected an image, a folder, a glob or a list file")
+    raise SourceError(
+        f"source not found: {os.fsdecode(path)!r}; expected an image, a folder, an archive, a glob or a list file"
+    )
 
 
 def list_source(source: str | os.PathLike[str]) -> Listing:
@@ -82,8 +107,9 @@ def list_source(source: str | os.PathLike[str]) -> Listing:
 
     Args:
         source: an image file, a folder (searched recursively; symbolic links are not followed), a glob pattern
-            (quoted; `**` is recursive, likewise), or a list file (.txt or .lst, UTF-8, a path a line, relative to the
-            list's folder).
+            (quoted; `**` is recursive, likewise), a list file (.txt or .lst, UTF-8, a path a line, relative to the
+            list's folder), or an archive (.zip, .tar, .tar.gz, .tar.bz2, .tar.xz). Archives that lie in a folder are
+            passed over and counted.
 
     Raises:
         SourceError: the source does not exist, cannot be listed, or holds no image.
@@ -91,6 +117,8 @@ def list_source(source: str | os.PathLike[str]) -> Listing:
     path, place = os.fsencode(source), locate(source)
     if place.kind == "folder":
         listing = _folder(place)
+    elif place.kind == "archive":
+        listing = _archive(place)
     elif place.kind == "glob":
         listing = _files(place, matching_files(path))
     else:
@@ -110,9 +138,22 @@ def _base_name(path: bytes) -> str:
     return Path(os.fsdecode(os.path.abspath(path))).name or "root"
 
 
-def _suffix(name: bytes) -> bytes:
-    dot = name.rfind(b".")
-    return name[dot:].lower() if dot > 0 else b""
+def _archive(place: Place) -> Listing:
+    contents = list_archive(place.root.removesuffix(b"!"), IMAGE_SUFFIXES)
+    listing = Listing(
+        place.name,
+        place.root,
+        contents.keys,
+        skipped=contents.skipped,
+        members=contents.members,
+        reader=ArchiveReader(contents.archive, _MOST_BYTES),
+        archive=contents.archive,
+        remarks=contents.remarks,
+    )
+    for key, member in zip(contents.keys, contents.members, strict=True):
+        if key.removeprefix(contents.archive.prefix).encode() != member.name:
+            listing.paths[key] = member.name
+    return listing
 
 
 def _folder(place: Place) -> Listing:
@@ -150,14 +191,16 @@ def _children(folder: bytes, skipped: Counter[str]) -> tuple[list[bytes], list[b
                 name = entry.name
                 if name.startswith(b"."):
                     skipped["hidden"] += 1
-                elif _suffix(name) in IMAGE_SUFFIXES and entry.is_file(follow_symlinks=False):
+                elif suffix(name) in IMAGE_SUFFIXES and entry.is_file(follow_symlinks=False):
                     files.append(name)
                 elif entry.is_symlink():
                     skipped["symbolic link"] += 1
                 elif entry.is_dir(follow_symlinks=False):
                     folders.append(name)
+                elif is_archive(name) or unreadable_archive(name):
+                    skipped["archive"] += 1
                 else:
-                    skipped[os.fsdecode(_suffix(name)) or "without suffix"] += 1
+                    skipped[os.fsdecode(suffix(name)) or "without suffix"] += 1
     except PermissionError:
         skipped["unreadable folder"] += 1
     return files, folders
@@ -234,16 +277,17 @@ def _open(path: str | bytes, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)  # without it, a named pipe is waited for until somebody writes
 
 
-def read_file(path: bytes, size: int = -1, mtime_ns: int = -1) -> bytes:
+def read_file(path: bytes, size: int = -1, mtime_ns: int = -1, max_bytes: int | None = None) -> bytes:
     """The bytes of an input.
 
     Args:
         path: absolute.
         size: what it had when it was listed; -1: not known, then nothing is compared.
         mtime_ns: likewise; -1: only the size is compared.
+        max_bytes: larger files are not read; None: any are.
 
     Raises:
-        ImageError: `changed`, it is not the file that was listed; `unsupported`, it is a pipe or a device.
+        ImageError: `changed`, it is not the file that was listed; `unsupported`, it is a pipe or a device; `too_large`.
         OSError: it cannot be read.
     """
     with open(path, "rb", buffering=0, opener=_open) as file:
@@ -254,4 +298,7 @@ def read_file(path: bytes, size: int = -1, mtime_ns: int = -1) -> bytes:
         if size >= 0 and (now.st_size != size or other_time):
             what = f"{size} -> {now.st_size} bytes" if now.st_size != size else "same size, other time"
             raise ImageError("changed", f"the file has changed since it was listed ({what}); start a new run for it")
+        if max_bytes is not None and now.st_size > max_bytes:
+            message = f"file has {now.st_size} bytes; the limit is {max_bytes}: raise it or shrink the image"
+            raise ImageError("too_large", message)
         return file.read()

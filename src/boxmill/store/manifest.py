@@ -2,6 +2,9 @@
 
 A header line with the root, a line for each input in order, a last line with their number and a CRC. Root and paths are
 bytes, percent-encoded; an input has a path only where that is not simply its key below the root.
+
+Where the source is an archive, the header describes it, the root is its path and "!", keys have its prefix, and a line
+says where in the archive the input is (`member`, for the archive's reader) or why it cannot be used (`refused`).
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import msgspec
 
 from boxmill.errors import OutputError
 from boxmill.store.durable import WholeFile
+from boxmill.types import Archive
 
 __all__ = ["Input", "Manifest", "NewInput", "write_manifest"]
 
@@ -34,7 +38,9 @@ class NewInput:
     key: str
     path: bytes | None  # relative to the root, or absolute; None: the key
     size: int  # bytes
-    mtime_ns: int
+    mtime_ns: int  # -1: not known
+    member: str = ""  # where in the archive it is
+    refused: tuple[str, str] | None = None  # code and message, where the listing knows that it cannot be used
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +52,28 @@ class Input:
     path: bytes  # absolute
     size: int  # bytes, when the manifest was written
     mtime_ns: int
+    archive: Archive | None = None  # that it is a member of
+    member: str = ""  # where in the archive it is
+    refused: tuple[str, str] | None = None  # code and message, where the listing knew that it cannot be used
+
+    @property
+    def file(self) -> bytes:
+        """The file that has to be there for it to be read: absolute path."""
+        return self.path if self.archive is None else self.archive.path
 
 
-class _Header(msgspec.Struct):
+class _Archive(msgspec.Struct):
+    kind: str
+    size: int
+    mtime_ns: int
+    prefix: str
+
+
+class _Header(msgspec.Struct, omit_defaults=True):
     v: int
     root: str
     first: int  # index of the first input
+    archive: _Archive | None = None
 
 
 class _Line(msgspec.Struct, omit_defaults=True):
@@ -60,6 +82,8 @@ class _Line(msgspec.Struct, omit_defaults=True):
     size: int
     mtime_ns: int
     path: str | None = None
+    member: str = ""
+    refused: tuple[str, str] | None = None
 
 
 class _Key(msgspec.Struct):
@@ -71,7 +95,14 @@ class _Trailer(msgspec.Struct):
     crc32: str  # of all lines before
 
 
-def write_manifest(path: str | os.PathLike[str], root: bytes, entries: Iterable[NewInput], *, first: int = 0) -> int:
+def write_manifest(
+    path: str | os.PathLike[str],
+    root: bytes,
+    entries: Iterable[NewInput],
+    *,
+    first: int = 0,
+    archive: Archive | None = None,
+) -> int:
     """Writes one manifest, whole or not at all and durably; memory does not grow with it.
 
     Args:
@@ -79,6 +110,7 @@ def write_manifest(path: str | os.PathLike[str], root: bytes, entries: Iterable[
         root: absolute folder that keys and relative paths are below.
         entries: the inputs in order.
         first: index of the first of them.
+        archive: that all of them are members of; `root` is then its path and "!".
 
     Returns:
         How many there were.
@@ -87,7 +119,10 @@ def write_manifest(path: str | os.PathLike[str], root: bytes, entries: Iterable[
         OutputError: it cannot be written.
     """
     with WholeFile(path, durable=True) as file:
-        return _write(file, _Header(1, quote_from_bytes(root), first), entries)
+        described = None
+        if archive is not None:
+            described = _Archive(archive.kind, archive.size, archive.mtime_ns, archive.prefix)
+        return _write(file, _Header(1, quote_from_bytes(root), first, described), entries)
 
 
 def _write(file: WholeFile, header: _Header, entries: Iterable[NewInput]) -> int:
@@ -96,7 +131,8 @@ def _write(file: WholeFile, header: _Header, entries: Iterable[NewInput]) -> int
     crc, index = 0, header.first
     for entry in entries:
         path = None if entry.path is None else quote_from_bytes(entry.path)
-        buffer += encoder.encode(_Line(index, entry.key, entry.size, entry.mtime_ns, path)) + b"\n"
+        line = _Line(index, entry.key, entry.size, entry.mtime_ns, path, entry.member, entry.refused)
+        buffer += encoder.encode(line) + b"\n"
         index += 1
         if len(buffer) >= _CHUNK:
             crc = zlib.crc32(buffer, crc)
@@ -138,8 +174,16 @@ class Manifest:
         """The folder that keys of the first manifest are below."""
         if self._root is not None:
             return self._root
-        with open(self.paths[0], "rb") as file:
-            return unquote_to_bytes(_header(self.paths[0], file.readline()).root)
+        return unquote_to_bytes(self._first_line(self.paths[0]).root)
+
+    @property
+    def archive(self) -> Archive | None:
+        """The source, if it is an archive, as it was when it was listed last."""
+        return _archive(self._first_line(self.paths[-1]), self._root)
+
+    def _first_line(self, path: str) -> _Header:
+        with open(path, "rb") as file:
+            return _header(path, file.readline())
 
     def __len__(self) -> int:
         return self.total
@@ -155,9 +199,10 @@ class Manifest:
         """
         for path, header, lines in self._parts():
             root = unquote_to_bytes(header.root) if self._root is None else self._root
+            archive = _archive(header, self._root)
             for index, line in enumerate(lines, header.first):
                 if status[index] == 0:
-                    yield _input(path, line, index, root)
+                    yield _input(path, line, index, root, archive)
 
     def keys(self) -> Iterator[str]:
         """The key of every input, in order; several times as fast as the inputs.
@@ -238,12 +283,24 @@ def _trailer(path: str, file: BinaryIO) -> _Trailer:
 _LINE = msgspec.json.Decoder(_Line)
 
 
-def _input(path: str, line: bytes, index: int, root: bytes) -> Input:
+def _archive(header: _Header, moved_to: bytes | None) -> Archive | None:
+    if header.archive is None:
+        return None
+    path = (unquote_to_bytes(header.root) if moved_to is None else moved_to).removesuffix(b"!")
+    one = header.archive
+    return Archive(path, one.kind, one.size, one.mtime_ns, one.prefix)
+
+
+def _input(path: str, line: bytes, index: int, root: bytes, archive: Archive | None) -> Input:
     try:
         entry = _LINE.decode(line)
     except msgspec.DecodeError as error:
         raise _damaged(path, f"input {index} is not readable ({error})") from error
     if entry.i != index:
         raise _damaged(path, f"expected input {index}, found {entry.i}")
-    below = entry.key.encode() if entry.path is None else unquote_to_bytes(entry.path)
-    return Input(index, entry.key, os.path.join(root, below), entry.size, entry.mtime_ns)
+    if entry.path is None:
+        below = entry.key.removeprefix("" if archive is None else archive.prefix).encode()
+    else:
+        below = unquote_to_bytes(entry.path)
+    path_now = os.path.join(root, below)
+    return Input(index, entry.key, path_now, entry.size, entry.mtime_ns, archive, entry.member, entry.refused)
