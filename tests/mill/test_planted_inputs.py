@@ -84,9 +84,10 @@ def test_one_evil_input_fails_alone(photos: Path, deed: str) -> None:
         run, ending = execute(open_mill(photos, image_timeout=TIMEOUT if deed == "hang" else 30.0))
     cause = CAUSES[deed]
     assert_only_failed(run, {evil: cause}, reference)
-    # once in company, then three times alone; the fifth worker does the rest
+    # once in company, then three times alone; the fifth worker does the rest, if the first has left any
     assert ending.deaths == summary(run)["deaths"] == {cause: 4}
-    assert ending.restarts == summary(run)["restarts"] == 4
+    assert ending.restarts == summary(run)["restarts"]
+    assert ending.restarts in (3, 4)
     attempts = [(record["key"], record["attempt"], record["cause"]) for record in journal(run) if "cause" in record]
     assert attempts == [(evil, 1, cause), (evil, 2, cause), (evil, 3, cause)]
 
