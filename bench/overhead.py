@@ -21,8 +21,8 @@ from time import process_time
 
 from results import environment, write_section
 
-from boxmill.api import make_postprocessor, make_runtime, prove, resolve_model, worker_count
-from boxmill.engine import Job, Run, keep_freed_memory
+from boxmill.api import make_postprocessor, make_runtime, resolve_model, worker_count
+from boxmill.engine import Job, Run, keep_freed_memory, prove
 from boxmill.images import configure_opencv
 from boxmill.mill import Mill
 from boxmill.settings import RunSettings, available_cpus, settings

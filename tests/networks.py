@@ -25,7 +25,9 @@ def _level(stride: int, rows: int, rng: np.random.Generator) -> tuple[list[onnx.
     return nodes, constants
 
 
-def write_detector(path: Path, names: tuple[str, ...], *, dynamic: bool = True, size: int = 96) -> Path:
+def write_detector(
+    path: Path, names: tuple[str, ...], *, dynamic: bool = True, size: int = 96, last: str = "Sigmoid"
+) -> Path:
     """An ONNX file with a `yolo` head and the metadata that ultralytics' exporter writes.
 
     Args:
@@ -33,6 +35,7 @@ def write_detector(path: Path, names: tuple[str, ...], *, dynamic: bool = True, 
         names: of its classes.
         dynamic: symbolic batch, height and width; otherwise one image of `size`.
         size: side of the square it says it was exported for, in pixels.
+        last: the operator that makes its scores; Identity leaves logits.
     """
     rng = np.random.default_rng(7)
     rows = 4 + len(names)
@@ -50,7 +53,7 @@ def write_detector(path: Path, names: tuple[str, ...], *, dynamic: bool = True, 
         helper.make_node("Split", ["all", "parts"], ["raw_boxes", "logits"], axis=1),
         helper.make_node("Abs", ["raw_boxes"], ["sizes"]),
         helper.make_node("Mul", ["sizes", "pixels"], ["boxes"]),
-        helper.make_node("Sigmoid", ["logits"], ["scores"]),
+        helper.make_node(last, ["logits"], ["scores"]),
         helper.make_node("Concat", ["boxes", "scores"], ["output0"], axis=1),
     ]
     cells = sum((size // stride) ** 2 for stride in STRIDES)
@@ -74,6 +77,49 @@ def write_detector(path: Path, names: tuple[str, ...], *, dynamic: bool = True, 
         "names": str(dict(enumerate(names))),
     }
     helper.set_model_props(model, metadata)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+    return path
+
+
+def write_triple(path: Path, *, size: int = 64) -> Path:
+    """A network that selects its boxes itself, as torchvision exports: no batch in its outputs, labels in int64.
+
+    Outputs `labels` (K,) int64, `scores` (K,) float16 and `boxes` (K, 4) float32 for one image of `size`, in K cells.
+    """
+    rng = np.random.default_rng(5)
+    constants = [
+        numpy_helper.from_array(rng.normal(0, 0.1, (8, 3, 16, 16)).astype(np.float32), "weight"),
+        numpy_helper.from_array(np.array([8, -1], np.int64), "shape"),
+        numpy_helper.from_array(np.array([4, 1, 3], np.int64), "parts"),
+        numpy_helper.from_array(np.array([2, 2], np.int64), "halves"),
+        numpy_helper.from_array(np.array(20, np.float32), "pixels"),
+        numpy_helper.from_array(np.array([-1], np.int64), "flat"),
+    ]
+    nodes = [
+        helper.make_node("Conv", ["images", "weight"], ["conv"], strides=[16, 16]),
+        helper.make_node("Reshape", ["conv", "shape"], ["rows"]),
+        helper.make_node("Split", ["rows", "parts"], ["sides", "logit", "kinds"], axis=0),
+        helper.make_node("Abs", ["sides"], ["positive"]),
+        helper.make_node("Mul", ["positive", "pixels"], ["scaled"]),
+        helper.make_node("Split", ["scaled", "halves"], ["corner", "size"], axis=0),
+        helper.make_node("Add", ["corner", "size"], ["other"]),
+        helper.make_node("Concat", ["corner", "other"], ["corners"], axis=0),
+        helper.make_node("Transpose", ["corners"], ["boxes"], perm=[1, 0]),
+        helper.make_node("Sigmoid", ["logit"], ["score"]),
+        helper.make_node("Reshape", ["score", "flat"], ["all_scores"]),
+        helper.make_node("Cast", ["all_scores"], ["scores"], to=TensorProto.FLOAT16),
+        helper.make_node("ArgMax", ["kinds"], ["labels"], axis=0, keepdims=0),
+    ]
+    cells = (size // 16) ** 2
+    outputs = [
+        helper.make_tensor_value_info("labels", TensorProto.INT64, [cells]),
+        helper.make_tensor_value_info("scores", TensorProto.FLOAT16, [cells]),
+        helper.make_tensor_value_info("boxes", TensorProto.FLOAT, [cells, 4]),
+    ]
+    image = helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, size, size])
+    graph = helper.make_graph(nodes, "selected", [image], outputs, constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model)
     onnx.save(model, path)
     return path

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 
 from boxmill import __version__, labels
-from boxmill.errors import ModelError, UsageError
+from boxmill.engine import Postprocess
+from boxmill.errors import ImageError, ModelError, UsageError
 from boxmill.models import Card, OnnxSummary, Resolution, TensorInfo, find_card, load_card, read_onnx, resolve
-from boxmill.post import Postprocessor
-from boxmill.runtimes import Runtime
+from boxmill.post import Postprocessor, Tagger
+from boxmill.runtimes import RawOutput, Runtime
+from boxmill.runtimes.onnxruntime import check_available
 from boxmill.runtimes.openvino import effective_precision
-from boxmill.settings import ModelSettings, OutputSettings, RunSettings, available_cpus
+from boxmill.settings import (
+    EngineSettings,
+    ModelSettings,
+    OutputSettings,
+    RunSettings,
+    TaggerPost,
+    available_cpus,
+    effective_post,
+)
 from boxmill.store import JsonStyle, file_sha256
-from boxmill.types import ModelSpec
+from boxmill.types import Detections, Geometry, ModelSpec, Tags
 
 __all__ = [
     "check_output",
@@ -26,7 +36,6 @@ __all__ = [
     "make_postprocessor",
     "make_runtime",
     "output_fields",
-    "prove",
     "resolve_model",
     "shown_conf",
     "versions",
@@ -34,6 +43,11 @@ __all__ = [
 ]
 
 _FORMAT = 1  # of the run directory
+_PACKAGES: Mapping[str, tuple[str, ...]] = {  # that a runtime may come in
+    "openvino": ("openvino",),
+    "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino"),
+    "fake": (),
+}
 
 
 def resolve_model(chosen: ModelSettings, *, fake: bool = False) -> Resolution:
@@ -77,17 +91,19 @@ def worker_count(settings: RunSettings, inputs: int) -> int:
     return max(1, min(settings.engine.workers or available_cpus(), inputs))
 
 
-def make_postprocessor(settings: RunSettings, spec: ModelSpec) -> Postprocessor:
+def make_postprocessor(settings: RunSettings, spec: ModelSpec) -> Postprocess:
     """The postprocessor that the thresholds and class names ask for.
 
     Raises:
-        UsageError: a class is not one of the model's.
+        UsageError: a class is not one of the model's, or a setting is not for this kind of model.
     """
-    post = settings.post
+    post = effective_post(settings.post, spec)
     classes = labels.parse_classes(post.classes, spec.names) if post.classes else None
-    return Postprocessor(
+    if isinstance(post, TaggerPost):
+        return Tagger(spec.head, conf=post.conf, top_k=post.top_k, classes=classes)
+    detector = Postprocessor(
         spec.head,
-        conf=post.conf if post.keep_conf is None else post.keep_conf,
+        conf=post.keep_conf,
         iou=post.iou,
         max_det=post.max_det,
         max_nms=post.max_nms,
@@ -95,11 +111,35 @@ def make_postprocessor(settings: RunSettings, spec: ModelSpec) -> Postprocessor:
         agnostic=post.agnostic_nms,
         multi_label=post.multi_label,
     )
+    return _NamedClasses(detector, len(spec.names)) if spec.head.type in ("end2end", "triple") else detector
 
 
-def shown_conf(settings: RunSettings) -> float | None:
+@dataclass(frozen=True, slots=True)
+class _NamedClasses:
+    """Refuses an image whose classes have no names; for heads that give class ids as numbers, whatever they are."""
+
+    detector: Postprocessor
+    count: int
+
+    def __call__(
+        self, raw: Sequence[RawOutput], network: tuple[int, int], geometries: Sequence[Geometry] | None = None
+    ) -> Sequence[Detections | Tags]:
+        """See Postprocessor. Raises ImageError."""
+        found = self.detector(raw, network, geometries)
+        for one in found:
+            if len(one) and one.classes.max() >= self.count:
+                raise ImageError(
+                    "class_out_of_range",
+                    f"the network gives class {one.classes.max()}, but the {self.count} names are for 0 to "
+                    f"{self.count - 1}; give all names with --labels",
+                )
+        return found
+
+
+def shown_conf(settings: RunSettings, spec: ModelSpec) -> float | None:
     """The score above which objects are shown, where the journal keeps more; None: all that is kept is shown."""
-    return None if settings.post.keep_conf in (None, settings.post.conf) else settings.post.conf
+    post = effective_post(settings.post, spec)
+    return None if isinstance(post, TaggerPost) or post.keep_conf == post.conf else post.conf
 
 
 def json_style(output: OutputSettings) -> JsonStyle:
@@ -138,52 +178,40 @@ def _fake(settings: RunSettings, resolution: Resolution, workers: int) -> Runtim
     return FakeRuntime(resolution.spec)
 
 
+def _onnxruntime(settings: RunSettings, resolution: Resolution, workers: int) -> Runtime:
+    from boxmill.runtimes.onnxruntime import OnnxRuntime
+
+    return OnnxRuntime(settings.model.weights, resolution.spec)
+
+
 _RUNTIMES: Mapping[str, Callable[[RunSettings, Resolution, int], Runtime]] = {
     "openvino": _openvino,
+    "onnxruntime": _onnxruntime,
     "fake": _fake,
 }
 
 
-def prove(runtime: Runtime, postprocessor: Postprocessor, network: tuple[int, int]) -> None:
-    """One grey image through network and head, so that a card that does not fit is noticed before the first photo.
-
-    Args:
-        runtime: freshly loaded; nobody else uses it yet.
-        postprocessor: of its head.
-        network: height and width of the shape to try.
-
-    Raises:
-        ModelError: the network's output is not what the head expects.
-    """
-    spec = runtime.spec.input
-    height, width = network
-    shape = (1, 3, height, width) if spec.layout == "NCHW" else (1, height, width, 3)
-    raw = runtime.infer(np.full(shape, spec.pad * spec.scale, np.float32))
-    try:
-        postprocessor(raw, network)
-    except UsageError as error:
-        raise ModelError(f"the network's output does not fit the head {runtime.spec.head.type!r}: {error}") from error
+def _precision(engine: EngineSettings) -> str:
+    """What the network runs in here. Raises UsageError or ModelError where the runtime or the precision is missing."""
+    if engine.runtime == "onnxruntime":
+        check_available(engine.precision)
+    return effective_precision(engine.precision) if engine.runtime == "openvino" else "fp32"
 
 
 def fingerprint(settings: RunSettings, resolution: Resolution) -> dict[str, object]:
     """Everything that decides what boxes come out; JSON-able. Two runs that agree in it give the same results."""
-    engine = settings.engine
-    fake = engine.runtime == "fake"
-    post = asdict(settings.post)
-    post["classes"] = list(post["classes"])
-    if post["keep_conf"] is None:
-        post["keep_conf"] = post["conf"]
+    engine, spec = settings.engine, resolution.spec
     return {
-        "weights": None if fake else file_sha256(settings.model.weights),
+        "weights": None if engine.runtime == "fake" else file_sha256(settings.model.weights),
         **({"external": [file_sha256(path) for path in resolution.external]} if resolution.external else {}),
         "runtime": engine.runtime,
-        "precision": "fp32" if fake else effective_precision(engine.precision),
+        "precision": _precision(engine),
         "rect": resolution.rect,
         "decode": "reduced" if engine.fast_decode else "full",
-        **{f"input.{name}": value for name, value in _plain(asdict(resolution.spec.input)).items()},
-        **{f"head.{name}": value for name, value in _plain(asdict(resolution.spec.head)).items()},
-        "names": list(resolution.spec.names),
-        **post,
+        **{f"input.{name}": value for name, value in _plain(asdict(spec.input)).items()},
+        **{f"head.{name}": value for name, value in _plain(asdict(spec.head)).items()},
+        "names": list(spec.names),
+        **_plain(asdict(effective_post(settings.post, spec))),
         "format": _FORMAT,
     }
 
@@ -195,13 +223,15 @@ def _plain(fields: dict[str, object]) -> dict[str, object]:
 def versions(settings: RunSettings) -> dict[str, str]:
     """Versions of what computes; only the packages' metadata is read."""
     found = {"boxmill": __version__, "numpy": np.__version__}
-    for name, packages in (("opencv", ("opencv-python-headless", "opencv-python")), ("openvino", ("openvino",))):
-        for package in packages:
+    packages = {
+        "opencv": ("opencv-python-headless", "opencv-python"),
+        settings.engine.runtime: _PACKAGES[settings.engine.runtime],
+    }
+    for name, candidates in packages.items():
+        for package in candidates:
             try:
                 found[name] = version(package)
                 break
             except PackageNotFoundError:
                 continue
-    if settings.engine.runtime == "fake":
-        found.pop("openvino", None)
     return found

@@ -24,7 +24,7 @@ from boxmill.engine import Ending, Limits, Progress, Supervisor, WorkerProcess, 
 from boxmill.errors import BoxmillError
 from boxmill.models import Resolution
 from boxmill.runs import OpenRun, Request, open_run
-from boxmill.settings import RunSettings
+from boxmill.settings import RunSettings, effective_post
 from boxmill.store import (
     MAX_JSON_FILES,
     JsonFiles,
@@ -78,8 +78,7 @@ class Mill:
         self._style = json_style(settings.output)
         self.shown = {
             "weights": printable(str(settings.model.weights)),
-            **asdict(settings.post),
-            "keep_conf": fields["keep_conf"],
+            **asdict(effective_post(settings.post, self.resolution.spec)),
             "runtime": settings.engine.runtime,
             "precision": str(fields["precision"]),
             "rect": self.resolution.rect,
@@ -168,6 +167,7 @@ class Mill:
         return {
             "version": 1,
             "run": printable(self.run.directory.name),
+            "task": self.resolution.spec.task,
             "status": "interrupted" if ending.interrupted else "finished",
             "epoch": next_epoch(self.run.directory) - 1,
             "total_images": self.run.manifest.total,

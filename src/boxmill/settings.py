@@ -9,19 +9,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from boxmill.errors import UsageError
+from boxmill.types import HeadSpec, ModelSpec
 
 __all__ = [
+    "DetectorPost",
     "EngineSettings",
+    "Language",
     "ModelSettings",
     "OutputSettings",
     "PostSettings",
+    "Precision",
     "RunSettings",
+    "RuntimeName",
+    "TaggerPost",
     "available_cpus",
+    "effective_post",
     "settings",
 ]
+
+
+Language = Literal["en", "zh"]
+Precision = Literal["auto", "fp32", "bf16"]
+RuntimeName = Literal["openvino", "onnxruntime", "fake"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,31 +43,55 @@ class ModelSettings:
     weights: Path
     card: Path | None = None
     labels: Path | None = None
-    lang: Literal["en", "zh"] | None = None
+    lang: Language | None = None
     imgsz: tuple[int, int] | None = None  # height, width
     rect: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PostSettings:
-    """Which boxes are results."""
+    """Which boxes or tags are results. None: what suits the model's head, see `effective_post`."""
 
-    conf: float = 0.25
-    keep_conf: float | None = None  # journal down to this score, so that exports can show more later; None: conf
-    iou: float = 0.45
-    max_det: int = 300
-    max_nms: int = 30_000
+    conf: float | None = None
+    keep_conf: float | None = None  # journal down to this score, so that exports can show more later
+    iou: float | None = None
+    max_det: int | None = None
+    max_nms: int | None = None
     classes: tuple[str, ...] = ()  # ids or names; empty: all
     agnostic_nms: bool = False
     multi_label: bool = False
+    top_k: int | Literal["all"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorPost:
+    """What decides which boxes are results, every value known."""
+
+    conf: float  # shown above it
+    keep_conf: float  # journalled above it
+    iou: float | None  # None: no NMS
+    max_det: int
+    max_nms: int
+    classes: tuple[str, ...]
+    agnostic_nms: bool
+    multi_label: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TaggerPost:
+    """What decides which tags are results, every value known."""
+
+    conf: float | None  # None: whatever the score
+    top_k: int | None  # None: all of them
+    classes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
     """What computes. None: chosen for this machine."""
 
-    runtime: Literal["openvino", "fake"] = "openvino"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    runtime: RuntimeName = "openvino"
+    precision: Precision = "auto"
     workers: int | None = None
     fast_decode: bool = False  # JPEGs no larger than the network needs them; changes scores
     image_timeout: float = 60.0  # seconds; an image that takes longer loses its process
@@ -138,32 +174,38 @@ def _size(values: list[int]) -> tuple[int, int]:
 
 
 def _check(chosen: RunSettings) -> None:
-    for flag, share in (("--conf", chosen.post.conf), ("--iou", chosen.post.iou)):
-        if not 0 <= share <= 1 or math.isnan(share):
-            raise UsageError(f"{flag}: expected a number from 0 to 1, got {share:g}")
-    _check_keep_conf(chosen.post)
+    conf, iou = chosen.post.conf, chosen.post.iou
+    if conf is not None and not math.isfinite(conf):  # its range depends on the model, see effective_post
+        raise UsageError(f"--conf: expected a number, got {conf:g}")
+    if iou is not None and not 0 <= iou <= 1:
+        raise UsageError(f"--iou: expected a number from 0 to 1, got {iou:g}")
     counts = {
         "--max-det": chosen.post.max_det,
         "--max-nms": chosen.post.max_nms,
+        "--top-k": None if chosen.post.top_k == "all" else chosen.post.top_k,
         "--workers": chosen.engine.workers,
     }
     for flag, count in counts.items():
         if count is not None and count < 1:
-            raise UsageError(f"{flag}: expected 1 or more, got {count}")
+            raise UsageError(f"{flag}: expected 1 or more{', or all' * (flag == '--top-k')}, got {count}")
     if not 0 < chosen.engine.image_timeout < math.inf:
         raise UsageError(f"--image-timeout: expected seconds above 0, got {chosen.engine.image_timeout:g}")
     if chosen.engine.memory_limit is not None and not 0 < chosen.engine.memory_limit < math.inf:
         raise UsageError(f"--memory-limit: expected GiB above 0, got {chosen.engine.memory_limit:g}")
+    _check_choices(chosen)
     _check_output(chosen.output)
 
 
-def _check_keep_conf(post: PostSettings) -> None:
-    keep = post.keep_conf
-    if keep is not None and not 0 <= keep <= post.conf:
-        raise UsageError(
-            f"--keep-conf: expected a number from 0 to --conf ({post.conf:g}), got {keep:g}; "
-            "what scores above it is kept for exports, what scores above --conf is shown"
-        )
+def _check_choices(chosen: RunSettings) -> None:
+    """For settings from Python; the command line refuses them itself."""
+    choices = (
+        ("--runtime", chosen.engine.runtime, get_args(RuntimeName)),
+        ("--precision", chosen.engine.precision, get_args(Precision)),
+        ("--lang", chosen.model.lang, (None, *get_args(Language))),
+    )
+    for flag, value, possible in choices:
+        if value not in possible:
+            raise UsageError(f"{flag}: expected {', '.join(map(str, possible))}, got {value!r}")
 
 
 def _check_output(output: OutputSettings) -> None:
@@ -184,6 +226,66 @@ def _check_output(output: OutputSettings) -> None:
 def _check_name(flag: str, name: str | None) -> None:
     if name is not None and (name in ("", ".", "..") or "/" in name or "\0" in name):
         raise UsageError(f"{flag}: expected the name of one folder, got {name!r}; its place is set by --project")
+
+
+_SELECTED_INSIDE = ("end2end", "triple", "detr")  # heads whose network has done what NMS does
+_DETECTORS_ONLY = ("keep_conf", "iou", "max_det", "max_nms", "agnostic_nms", "multi_label")
+_TAGGERS_ONLY = ("top_k",)
+
+
+def effective_post(post: PostSettings, spec: ModelSpec) -> DetectorPost | TaggerPost:
+    """The settings, with what was not given filled in as the model's head wants it.
+
+    Detectors: conf .25, at most 300 objects of at most 30,000 candidates, and NMS at IoU .45, or none for heads that
+    are selected inside the network. Taggers: the best 5 whatever their score, but
+    where every class is judged by itself (activation sigmoid) all above conf .25.
+
+    Raises:
+        UsageError: a setting is out of the range that the head has, or it is not for this kind of model.
+    """
+    tagger = spec.task == "tag"
+    blank = PostSettings()
+    foreign = [
+        f"--{name.replace('_', '-')}"
+        for name in (_DETECTORS_ONLY if tagger else _TAGGERS_ONLY)
+        if getattr(post, name) != getattr(blank, name)
+    ]
+    if foreign:
+        kinds = ("detectors", "a tagger") if tagger else ("taggers", "a detector")
+        raise UsageError(
+            f"{', '.join(foreign)}: only for {kinds[0]}, this model is {kinds[1]}; leave out what it lacks"
+        )
+    if not (tagger and spec.head.activation == "none") and post.conf is not None and not 0 <= post.conf <= 1:
+        raise UsageError(f"--conf: expected a number from 0 to 1, got {post.conf:g}")
+    return _for_tagger(post, spec.head) if tagger else _for_detector(post, spec.head)
+
+
+def _for_detector(post: PostSettings, head: HeadSpec) -> DetectorPost:
+    usual_iou = None if head.type in _SELECTED_INSIDE else 0.45
+    conf = 0.25 if post.conf is None else post.conf
+    keep_conf = conf if post.keep_conf is None else post.keep_conf
+    if not 0 <= keep_conf <= conf:
+        raise UsageError(
+            f"--keep-conf: expected a number from 0 to --conf ({conf:g}), got {keep_conf:g}; "
+            "what scores above it is kept for exports, what scores above --conf is shown"
+        )
+    return DetectorPost(
+        conf=conf,
+        keep_conf=keep_conf,
+        iou=usual_iou if post.iou is None else post.iou,
+        max_det=post.max_det or 300,
+        max_nms=post.max_nms or 30_000,
+        classes=post.classes,
+        agnostic_nms=post.agnostic_nms,
+        multi_label=post.multi_label,
+    )
+
+
+def _for_tagger(post: PostSettings, head: HeadSpec) -> TaggerPost:
+    judged_alone = head.activation == "sigmoid"
+    conf = 0.25 if post.conf is None and judged_alone else post.conf
+    top_k = post.top_k or ("all" if judged_alone else 5)
+    return TaggerPost(conf, None if top_k == "all" else top_k, post.classes)
 
 
 def available_cpus() -> int:

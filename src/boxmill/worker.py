@@ -11,22 +11,15 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from time import monotonic, perf_counter
 from typing import Any
 
 import msgspec
 
-from boxmill.api import (
-    json_style,
-    make_postprocessor,
-    make_runtime,
-    prove,
-    resolve_model,
-    shown_conf,
-    worker_count,
-)
-from boxmill.engine import Job, Progress, Run, TimeTable, WorkerLink, keep_freed_memory
+from boxmill.api import json_style, make_postprocessor, make_runtime, resolve_model, shown_conf, worker_count
+from boxmill.engine import Job, Progress, Run, TimeTable, WorkerLink, keep_freed_memory, prove
 from boxmill.engine.pipeline import Decoder
 from boxmill.errors import ImageError
 from boxmill.images import DecodeLimits, configure_opencv, decode, geometry, read_header, wanted_by
@@ -38,6 +31,7 @@ from boxmill.types import Archive, EncodedItem, InputSpec, Outcome
 __all__ = ["Order", "main"]
 
 _TIMES_INTERVAL = 1.0  # seconds between two reports of where the time goes
+_REHEARSED = 8  # inputs tried for one that decodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +127,7 @@ def _work(order: Order, link: WorkerLink, stopper: _Stopper, decoder: Decoder | 
     first = next(manifest.open_inputs(states.status), None)
     network = _likely_shape(None if first is None else item(first), spec.input, rect=resolution.rect)
     prove(runtime, postprocessor, network)
-    shown = shown_conf(settings)
+    shown = shown_conf(settings, spec)
     journal = JournalWriter(order.directory, order.epoch, order.writer, link.kept, shown)
     suspects = frozenset(order.suspects)
     run = Run(
@@ -153,6 +147,9 @@ def _work(order: Order, link: WorkerLink, stopper: _Stopper, decoder: Decoder | 
             warm_up=network,
         )
     )
+    if not states.counts.processed:  # one result says that the model works
+        trials = (item(one) for one in manifest.open_inputs(states.status) if one.index not in suspects)
+        run.rehearse(islice(trials, _REHEARSED))
     run.warm_up()
     stopper.attach(run)
     link.ready({"workers": workers, "load": loaded - start, "warm-up": perf_counter() - loaded})

@@ -13,6 +13,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from networks import write_detector, write_triple
+from taggers import CARD as CARD_OF_TAGGER
+from taggers import labels, make_tagger, write_labels, write_tagger
 
 from boxmill.cli import run_command
 
@@ -127,6 +130,8 @@ def test_classes_by_name_or_id_and_thresholds(photos: Path, fake: list[str], tmp
         (["--imgsz", "1", "2", "3"], 2, "--imgsz"),
         (["--name", "a/b"], 2, "--name"),
         (["--classes", "dgo"], 2, "dog"),
+        (["--top-k", "3"], 2, "--top-k: only for taggers, this model is a detector"),
+        (["--top-k", "some"], 2, "--top-k"),
         (["--card", "no-such-card.yaml"], 4, "no-such-card.yaml"),
         (["--labels", "no-such-labels.txt"], 4, "no-such-labels.txt"),
         (["--project", "/proc/nowhere"], 6, "/proc/nowhere"),
@@ -157,6 +162,104 @@ def test_unreadable_weights(photos: Path, tmp_path: Path, capfd) -> None:
     assert run_command(["run", str(photos), "--weights", str(tmp_path / "broken.onnx")]) == 4
     assert "broken.onnx" in capfd.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+def test_without_weights_it_says_what_to_give(photos: Path, tmp_path: Path, capfd) -> None:
+    assert run_command(["run", str(photos)]) == 2
+    assert "--weights is missing: boxmill brings no model, give yours" in capfd.readouterr().err
+
+
+def test_a_card_that_cannot_be_meant_ends_the_run_before_its_first_result(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (photos / "00-broken.png").write_text("the first input does not decode")
+    weights = write_detector(tmp_path / "logits.onnx", ("猫", "dog"), last="Identity")
+    assert run_command(["run", str(photos), "-w", str(weights)]) == 4
+    assert "expected 0 to 1: say `activation: sigmoid` under head" in capfd.readouterr().err
+    assert not documents(tmp_path / "runs/照片")
+    card = "version: 1\nhead: {activation: sigmoid}\n"
+    (tmp_path / "logits.onnx.yaml").write_text(card)
+    command = ["run", str(photos), "-w", str(weights), "--card", str(tmp_path / "logits.onnx.yaml"), "--fresh"]
+    assert run_command([*command, "--allow-failed", "1"]) == 0
+
+
+SELECTED = """version: 1
+task: detect
+input: {size: [64, 64], layout: NCHW, color: RGB, scale: 0.00392156862745098,
+        mean: [0, 0, 0], std: [1, 1, 1], resize: stretch}
+head: {type: triple, boxes: pixels, activation: none, outputs: [boxes, scores, labels]}
+"""
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
+def test_a_network_that_selects_its_boxes_itself(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: str, capfd
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_triple(tmp_path / "selected.onnx")
+    (tmp_path / "selected.yaml").write_text(SELECTED + "labels: [a, b, c]\n")
+    command = ["run", str(photos), "-w", "selected.onnx", "--runtime", runtime, "--precision", "fp32"]
+    assert run_command(command) == 0
+    assert "iou none" in capfd.readouterr().err
+    rows = [json.loads(text)["objects"] for text in documents(tmp_path / "runs/照片").values()]
+    assert len({one["label"] for row in rows for one in row}) > 1
+    assert max(map(len, rows)) > 2
+    (tmp_path / "selected.yaml").write_text(SELECTED + "labels: [a, b]\n")  # only one photo has a c
+    assert run_command([*command, "--fresh"]) == 7
+    failed = json.loads((tmp_path / "runs/照片2/summary.json").read_bytes())["failed"]
+    assert failed["by_code"] == {"class_out_of_range": 1}
+    assert "the network gives class 2, but the 2 names are for 0 to 1" in failed["first"][0]["message"]
+
+
+TAGGER = CARD_OF_TAGGER.replace("[224, 224]", "[64, 64]").replace("crop_from: 256", "crop_from: 72")
+
+
+@pytest.mark.parametrize(
+    ("activation", "flags", "expected"),
+    [
+        ("softmax", [], {5}),
+        ("softmax", ["--top-k", "3"], {3}),
+        ("none", ["--top-k", "all"], {40}),
+        ("none", ["--top-k", "all", "--conf", "-16"], set(range(1, 40))),
+        ("sigmoid", [], set(range(40))),
+    ],
+)
+def test_a_tagger_writes_tags(
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd,
+    activation: str,
+    flags: list[str],
+    expected: set[int],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_tagger(tmp_path / "tagger.onnx", make_tagger(40), 64)
+    write_labels(tmp_path / "labels_zh.json", 40)
+    (tmp_path / "tagger.yaml").write_text(TAGGER.replace("softmax", activation), encoding="utf-8")
+    assert run_command(["run", str(photos), "-w", "tagger.onnx", *flags]) == 0
+    rows = [json.loads(text) for text in documents(tmp_path / "runs/照片").values()]
+    assert {len(row["tags"]) for row in rows} <= expected
+    names = labels(40)
+    for row in rows:
+        assert [tag["label"] for tag in row["tags"]] == [names[tag["class_id"]] for tag in row["tags"]]
+        scores = [tag["confidence"] for tag in row["tags"]]
+        assert scores == sorted(scores, reverse=True)
+    count = sum(len(row["tags"]) for row in rows)
+    assert f"6 ok ({count} tags" in capfd.readouterr().err
+    assert json.loads((tmp_path / "runs/照片/summary.json").read_bytes())["task"] == "tag"
+
+
+def test_flags_of_detectors_are_refused_for_a_tagger(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_tagger(tmp_path / "tagger.onnx", make_tagger(40), 64)
+    write_labels(tmp_path / "labels_zh.json", 40)
+    (tmp_path / "tagger.yaml").write_text(TAGGER, encoding="utf-8")
+    assert run_command(["run", str(photos), "-w", "tagger.onnx", "--iou", "0.5", "--multi-label"]) == 2
+    assert "--iou, --multi-label: only for detectors, this model is a tagger" in capfd.readouterr().err
 
 
 def test_help_and_version(capfd) -> None:

@@ -92,6 +92,20 @@ def test_one_evil_input_fails_alone(photos: Path, deed: str) -> None:
     assert attempts == [(evil, 1, cause), (evil, 2, cause), (evil, 3, cause)]
 
 
+@pytest.mark.parametrize("deed", CAUSES)
+def test_an_evil_input_that_comes_first_fails_alone(tmp_path: Path, deed: str) -> None:
+    """It is what the rehearsal takes, before the worker is ready."""
+    photos, evil = tmp_path / "photos", f"{deed}.png"
+    photos.mkdir()
+    for name in (evil, "x1.png", "x2.png", "x3.png"):
+        (photos / name).write_bytes(png(len(name)))
+    reference = undisturbed(photos)
+    with bounded():
+        run, ending = execute(open_mill(photos, image_timeout=TIMEOUT if deed == "hang" else 30.0))
+    assert_only_failed(run, {evil: CAUSES[deed]}, reference)
+    assert ending.deaths == {CAUSES[deed]: 4}
+
+
 def test_two_evil_inputs_next_to_each_other(photos: Path) -> None:
     for evil in ("crash.png", "hang.png"):
         (photos / evil).write_bytes(png(1000))

@@ -77,8 +77,9 @@ class Reporter:
             self.note("the worker process ended before it told where the time went")
         self._say(remarks)
         failed = summary["failed"]
+        things = "tags" if summary["task"] == "tag" else "objects"
         self.note(
-            f"{summary['processed']} ok ({summary['objects']} objects, {summary['empty']} images without), "
+            f"{summary['processed']} ok ({summary['objects']} {things}, {summary['empty']} images without), "
             f"{failed['count']} failed, of {summary['total_images']}; "
             f"{summary['images_per_s']:.1f} images/s, {summary['wall']:.1f} s, "
             f"peak {summary['peak_memory'] / 2**20:.0f} MiB"
@@ -89,7 +90,8 @@ class Reporter:
         if summary["truncated"]:
             self.note(f'{summary["truncated"]} images reached a limit (--max-det, --max-nms): marked "truncated"')
         if summary["nan_candidates"]:
-            self.note(f"{summary['nan_candidates']} candidate boxes were dropped because the network gave NaN")
+            candidates = "scores" if things == "tags" else "candidate boxes"
+            self.note(f"{summary['nan_candidates']} {candidates} were dropped because the network gave NaN")
         for row in failed["first"][:_LISTED_FAILURES]:
             self.note(f"failed: {row['image']}: {row['code']} ({row['stage']}): {row['message']}")
         if failed["count"] > _LISTED_FAILURES:
@@ -118,6 +120,8 @@ class _PlainLines:
 
 
 def _shown(value: object) -> str:
+    if value is None:
+        return "none"
     if isinstance(value, tuple):
         return " ".join(map(str, value)) or "all"
     return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)

@@ -11,19 +11,24 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from boxmill.cli.console import Reporter
-from boxmill.errors import BoxmillError, OutputError
+from boxmill.errors import BoxmillError, OutputError, UsageError
 from boxmill.mill import Mill
 from boxmill.settings import RunSettings, settings
 
 Many = Parameter(consume_multiple=True, negative="")
 Plain = Parameter(negative="")
 
+_NO_WEIGHTS = (
+    "--weights is missing: boxmill brings no model, give yours, for example --weights yolov8n.onnx; "
+    "--runtime fake --weights CARD.yaml tries a pipeline without one"
+)
+
 
 def run(
     source: str,
     /,
     *,
-    weights: Annotated[Path, Parameter(name=["--weights", "-w"])],
+    weights: Annotated[Path | None, Parameter(name=["--weights", "-w"])] = None,
     card: Path | None = None,
     labels: Path | None = None,
     lang: Literal["en", "zh"] | None = None,
@@ -37,9 +42,10 @@ def run(
     classes: Annotated[list[str] | None, Many] = None,
     agnostic_nms: Annotated[bool | None, Plain] = None,
     multi_label: Annotated[bool | None, Plain] = None,
+    top_k: int | Literal["all"] | None = None,
     workers: int | Literal["auto"] | None = None,
     precision: Literal["auto", "fp32", "bf16"] | None = None,
-    runtime: Literal["openvino", "fake"] | None = None,
+    runtime: Literal["openvino", "onnxruntime", "fake"] | None = None,
     fast_decode: Annotated[bool | None, Plain] = None,
     image_timeout: float | None = None,
     memory_limit: float | None = None,
@@ -60,7 +66,7 @@ def run(
     json: Annotated[bool, Plain] = False,
     quiet: Annotated[bool, Plain] = False,
 ) -> int:
-    """Run a detector over images: one JSON file for each image, and a summary.
+    """Run a detector or a tagger over images: one JSON file for each image, and a summary.
 
     Examples:
 
@@ -81,7 +87,7 @@ def run(
         An image, a folder (searched recursively), an archive (.zip, .tar, .tar.gz, .tar.bz2, .tar.xz; never extracted),
         a quoted glob, or a .txt file with a path on each line.
     weights
-        The detector, an ONNX file.
+        The detector or tagger, an ONNX file.
     card
         Model card: how images go in and boxes come out. Default: the .yaml beside the weights, if there is one.
     labels
@@ -93,11 +99,13 @@ def run(
     rect
         Smallest shape of the image's own aspect ratio instead of a square. Default: wherever the network takes it.
     conf
-        Keep objects that score above this. Default: 0.25.
+        Keep what scores above this. Default: 0.25; for a tagger whose classes compete (softmax, or no activation) the
+        best --top-k whatever their score.
     keep_conf
         Journal objects down to this score, so that `boxmill export --conf` can show them later. Default: --conf.
     iou
-        Overlap above which the lower-scored box of a class is suppressed. Default: 0.45.
+        Overlap above which the lower-scored box of a class is suppressed. Default: 0.45; no suppression where the
+        network selects its boxes itself (heads end2end, triple, detr).
     max_det
         At most this many objects an image. Default: 300.
     max_nms
@@ -108,12 +116,16 @@ def run(
         Suppress across classes too.
     multi_label
         An anchor may yield several classes, as in validation.
+    top_k
+        Of a tagger: at most this many tags an image, or all. Default: 5; all where each class is judged by itself
+        (sigmoid).
     workers
         Images under way at the same time. Default: auto, one for each available core.
     precision
-        auto is bf16 where the processor has it natively, else fp32.
+        auto is bf16 where the processor has it natively, else fp32; with onnxruntime always fp32.
     runtime
-        What runs the network. fake needs no network: made-up boxes to try a pipeline with, from a card alone.
+        What runs the network. Default: openvino. onnxruntime needs pip install 'boxmill[onnxruntime]'. fake needs no
+        network: made-up boxes to try a pipeline with, from a card alone.
     fast_decode
         Decode large JPEGs at 1/2, 1/4 or 1/8 of their size, never below what the network needs. Faster; scores change
         a little, and small objects may be missed. Boxes are in full pixels all the same.
@@ -154,6 +166,8 @@ def run(
     quiet
         Print nothing but errors.
     """
+    if weights is None:
+        raise UsageError(_NO_WEIGHTS)
     flags = {key: value for key, value in locals().items() if key not in ("source", "json", "quiet")}
     if workers == "auto":
         flags["workers"] = None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from boxmill.engine.allocator import keep_freed_memory
 from boxmill.engine.clock import STAGES, WAITS, TimeTable
-from boxmill.engine.pipeline import Job, Progress, Reporter, Run, Sink, Store
+from boxmill.engine.pipeline import Job, Postprocess, Progress, Reporter, Run, Sink, Store
 from boxmill.engine.process import WorkerProcess, start_worker
+from boxmill.engine.rehearsal import inspect, prove
 from boxmill.engine.supervisor import Ending, Ledger, Supervisor
 from boxmill.engine.watch import Limits
 from boxmill.engine.worker import WorkerLink, die_with_parent
@@ -17,6 +18,7 @@ __all__ = [
     "Job",
     "Ledger",
     "Limits",
+    "Postprocess",
     "Progress",
     "Reporter",
     "Run",
@@ -27,6 +29,8 @@ __all__ = [
     "WorkerLink",
     "WorkerProcess",
     "die_with_parent",
+    "inspect",
     "keep_freed_memory",
+    "prove",
     "start_worker",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from boxmill.errors import ImageError
+from boxmill.errors import BoxmillError, ImageError
 from boxmill.types import Failure
 
 __all__ = ["StageFailed"]
@@ -32,4 +32,6 @@ def _explain(error: Exception) -> tuple[str, str]:
         return "unreadable", error.strerror or str(error)
     if isinstance(error, MemoryError):
         return "memory", "not enough memory for this image"
+    if isinstance(error, BoxmillError):
+        return "error", str(error)
     return "error", f"{type(error).__name__}: {error}"

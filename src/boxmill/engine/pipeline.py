@@ -16,15 +16,25 @@ from typing import Protocol, TypeVar
 from boxmill.engine.batching import BatchBuffer, by_shape
 from boxmill.engine.clock import Clock, TimeTable, time_table
 from boxmill.engine.failures import StageFailed
+from boxmill.engine.rehearsal import explained, inspect
+from boxmill.errors import BoxmillError, ModelError
 from boxmill.images import DecodeLimits, decode, geometry, preprocess
-from boxmill.runtimes import Runtime
+from boxmill.runtimes import RawOutput, Runtime
 from boxmill.types import Detections, EncodedItem, Failure, Float32, Frame, Geometry, Outcome, Tags
 
-__all__ = ["Decoder", "Job", "Progress", "Reporter", "Run", "Silent", "Sink", "Store"]
+__all__ = ["Decoder", "Job", "Postprocess", "Progress", "Reporter", "Run", "Silent", "Sink", "Store"]
 
 T = TypeVar("T")
-Postprocess = Callable[[Sequence[Float32], tuple[int, int], Sequence[Geometry]], Sequence[Detections | Tags]]
 Decoder = Callable[[bytes, str, DecodeLimits], Frame]  # encoded image, key, limits; raises ImageError
+
+
+class Postprocess(Protocol):
+    """Raw outputs of a batch to one result an image; called from every worker at once."""
+
+    def __call__(
+        self, raw: Sequence[RawOutput], network: tuple[int, int], geometries: Sequence[Geometry] | None = None, /
+    ) -> Sequence[Detections | Tags]:
+        """`network`: height and width of its input; without geometries boxes stay there, unclipped."""
 
 
 class Store(Protocol):
@@ -50,6 +60,9 @@ class Reporter(Protocol):
     def end(self, index: int, failed: bool) -> None:
         """Its outcome is there and goes to the store now: from here on, a hang or a crash is not its doing."""
 
+    def leave(self, index: int) -> None:
+        """It is not under way any more and has no outcome: it was only tried."""
+
 
 class Silent:
     """A reporter that tells nobody."""
@@ -58,6 +71,9 @@ class Silent:
         """Nothing."""
 
     def end(self, index: int, failed: bool) -> None:
+        """Nothing."""
+
+    def leave(self, index: int) -> None:
         """Nothing."""
 
 
@@ -133,7 +149,7 @@ class Run:
         have to hold that. `execute` calls this where nobody has.
 
         Raises:
-            RuntimeError: the network cannot run at that shape.
+            ModelError: the network cannot run at that shape.
         """
         for number, clock in enumerate(self._clocks):
             alone = self._job.alone if number == 0 else None
@@ -143,7 +159,32 @@ class Run:
         try:
             self._warm.wait()
         except threading.BrokenBarrierError:
-            raise RuntimeError(f"the network failed while it was warmed up: {self._error}") from self._error
+            if isinstance(self._error, BoxmillError):
+                raise self._error from None
+            raise ModelError(f"the network failed while it was warmed up: {self._error}") from self._error
+
+    def rehearse(self, items: Iterable[EncodedItem]) -> None:
+        """Takes the first of `items` that decodes through the whole chain and keeps nothing; before `warm_up`.
+
+        Raises:
+            ModelError: the network does not run, its output does not fit the head, or what it says cannot be meant.
+        """
+        clock, times, buffer = Clock(), dict[str, float](), BatchBuffer()
+        for item in items:
+            if item.fetch is not None:
+                item.fetch()
+            self._job.reporter.start(item.index)
+            try:
+                group = [self._open(item, clock, times)]
+                raw = self._forward(group, clock, times, buffer)
+                self._select(raw, group, clock, times)
+                inspect(raw, self._job.runtime.spec, group[0].geometry.network)
+                return
+            except StageFailed as failed:
+                if failed.stage in ("model", "postprocess"):
+                    raise explained(failed, self._job.runtime.spec.head) from failed.cause
+            finally:
+                self._job.reporter.leave(item.index)
 
     def execute(self, observe: Callable[[Progress], None] = lambda progress: None, interval: float = 0.1) -> TimeTable:
         """Works off the job, or what comes before `stop`; calls `observe` every `interval` seconds and at the end.
@@ -227,18 +268,22 @@ class Run:
                 item.fetch()
         self._job.reporter.start(item.index)
         try:
-            data = _timed(clock, "read", times, item.read)
-            frame = _timed(clock, "decode", times, lambda: self._job.decode(data, item.key, self._job.limits))
+            return self._open(item, clock, times)
         except StageFailed as failed:
             self._keep(Outcome(item.key, item.index, failed.failure(item.key), None, times), clock)
             return None
+
+    def _open(self, item: EncodedItem, clock: Clock, times: dict[str, float]) -> _Loaded:
+        data = _timed(clock, "read", times, item.read)
+        frame = _timed(clock, "decode", times, lambda: self._job.decode(data, item.key, self._job.limits))
         return _Loaded(item, frame, geometry(frame.source, self._job.runtime.spec.input, rect=self._job.rect), times)
 
     def _detect(self, group: Sequence[_Loaded], clock: Clock, buffer: BatchBuffer) -> None:
         """Takes images of one network shape from pixels to kept outcomes."""
         times: dict[str, float] = {}
         try:
-            found: Sequence[Detections | Tags | Failure] = self._infer(group, clock, times, buffer)
+            raw = self._forward(group, clock, times, buffer)
+            found: Sequence[Detections | Tags | Failure] = self._select(raw, group, clock, times)
         except StageFailed as failed:
             if len(group) > 1:  # one of them is to blame: find out which
                 for one in group:
@@ -250,9 +295,9 @@ class Run:
             height, width = one.geometry.source
             self._keep(Outcome(one.item.key, one.item.index, result, (width, height), one.times), clock, one.frame)
 
-    def _infer(
+    def _forward(
         self, group: Sequence[_Loaded], clock: Clock, times: dict[str, float], buffer: BatchBuffer
-    ) -> Sequence[Detections | Tags]:
+    ) -> list[RawOutput]:
         runtime, network = self._job.runtime, group[0].geometry.network
 
         def fill() -> Float32:
@@ -262,8 +307,12 @@ class Run:
             return tensor
 
         tensor = _timed(clock, "preprocess", times, fill)
-        raw = _timed(clock, "model", times, lambda: runtime.infer(tensor))
-        geometries = [one.geometry for one in group]
+        return _timed(clock, "model", times, lambda: runtime.infer(tensor))
+
+    def _select(
+        self, raw: Sequence[RawOutput], group: Sequence[_Loaded], clock: Clock, times: dict[str, float]
+    ) -> Sequence[Detections | Tags]:
+        network, geometries = group[0].geometry.network, [one.geometry for one in group]
         return _timed(clock, "postprocess", times, lambda: self._job.postprocessor(raw, network, geometries))
 
     def _keep(self, outcome: Outcome, clock: Clock, frame: Frame | None = None) -> None:

@@ -1,9 +1,9 @@
 """What a supervisor and its worker say to each other: lines over two pipes.
 
-Worker to supervisor: `ready {facts}`, `start I`, `end I` or `end I failed`, `kept N`, `times {…}`, `bye {…}`. Each line
-is one write of at most PIPE_BUF bytes (but for `ready` and `bye`, which come when no other thread reports), so lines of
-several threads never mix. Supervisor to worker: one JSON line, the job, then perhaps `stop`. The end of that pipe means
-that the supervisor is dead.
+Worker to supervisor: `ready {facts}`, `start I`, `end I` or `end I failed` or `leave I`, `kept N`, `times {…}`,
+`bye {…}`. Each line is one write of at most PIPE_BUF bytes (but for `ready` and `bye`, which come when no other thread
+reports), so lines of several threads never mix. Supervisor to worker: one JSON line, the job, then perhaps `stop`. The
+end of that pipe means that the supervisor is dead.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ __all__ = [
     "deliver",
     "end_line",
     "kept_line",
+    "leave_line",
     "ready_line",
     "start_line",
     "times_line",
@@ -47,6 +48,9 @@ class Reports(Protocol):
     def end(self, index: int, failed: bool) -> None:
         """The input's outcome is there and goes to the journal now; what happens from here on is not its doing."""
 
+    def leave(self, index: int) -> None:
+        """The input was only tried, before `ready`: it is not under way any more and has no outcome."""
+
     def kept(self, count: int) -> None:
         """So many more outcomes are durable."""
 
@@ -70,6 +74,11 @@ def start_line(index: int) -> bytes:
 def end_line(index: int, failed: bool) -> bytes:
     """See Reports.end."""
     return b"end %d failed\n" % index if failed else b"end %d\n" % index
+
+
+def leave_line(index: int) -> bytes:
+    """See Reports.leave."""
+    return b"leave %d\n" % index
 
 
 def kept_line(count: int) -> bytes:
@@ -104,6 +113,8 @@ def deliver(line: bytes, to: Reports) -> None:
         case [b"end", rest]:
             index, _, failed = rest.partition(b" ")
             to.end(int(index), failed == b"failed")
+        case [b"leave", index]:
+            to.leave(int(index))
         case [b"kept", count]:
             to.kept(int(count))
         case [b"ready", facts]:

@@ -187,7 +187,7 @@ class Supervisor:
         """Every death must bring the run forward: results kept, or an input suspected or blamed; but not for ever."""
         self._without_result = 0 if watch.durable else self._without_result + 1
         self._without_suspect = 0 if watch.durable or under_way else self._without_suspect + 1
-        if not watch.begun and watch.cause == "memory":
+        if not (watch.begun or under_way) and watch.cause == "memory":
             raise BoxmillError(
                 f"the worker took {watch.peak_memory / 2**20:.0f} MiB before its first image; "
                 f"at most {self._limits.memory / 2**20:.0f} MiB are allowed: use fewer workers or a smaller model"

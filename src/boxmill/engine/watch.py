@@ -69,6 +69,10 @@ class Watch:
         self.ended += 1
         self.failed += failed
 
+    def leave(self, index: int) -> None:
+        """See Reports."""
+        self.running.pop(index, None)
+
     def kept(self, count: int) -> None:
         """See Reports."""
         self.durable += count
@@ -126,8 +130,8 @@ class Watch:
         self.peak_memory = max(self.peak_memory, self._resident)
         if self._resident > self._limits.memory:
             self.kill("memory")
-        elif not self.begun:
-            if self._now > self._limits.start_timeout:
+        elif self.running:
+            if self._now - next(iter(self.running.values())) > self._limits.image_timeout:
                 self.kill("timeout")
-        elif self.running and self._now - next(iter(self.running.values())) > self._limits.image_timeout:
+        elif not self.begun and self._now > self._limits.start_timeout:
             self.kill("timeout")

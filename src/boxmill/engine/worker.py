@@ -16,7 +16,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from boxmill.engine.clock import TimeTable
-from boxmill.engine.protocol import STOP, bye_line, end_line, kept_line, ready_line, start_line, times_line
+from boxmill.engine.protocol import (
+    STOP,
+    bye_line,
+    end_line,
+    kept_line,
+    leave_line,
+    ready_line,
+    start_line,
+    times_line,
+)
 from boxmill.errors import BoxmillError
 
 __all__ = ["ORPHANED", "WorkerLink", "die_with_parent"]
@@ -73,6 +82,10 @@ class WorkerLink:
     def end(self, index: int, failed: bool) -> None:
         """See Reports."""
         self._write(end_line(index, failed))
+
+    def leave(self, index: int) -> None:
+        """See Reports."""
+        self._write(leave_line(index))
 
     def kept(self, count: int) -> None:
         """See Reports."""

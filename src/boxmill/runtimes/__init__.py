@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from boxmill.runtimes.base import Runtime
+from boxmill.runtimes.base import RawOutput, Runtime
 
-__all__ = ["Runtime"]
+__all__ = ["RawOutput", "Runtime"]

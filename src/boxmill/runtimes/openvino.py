@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from boxmill.errors import ModelError
 from boxmill.images import geometry
+from boxmill.runtimes.base import RawOutput
 from boxmill.types import Float32, InputSpec, ModelSpec
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class OpenVinoRuntime:
         self._compiling = threading.Lock()
         self._local = threading.local()
 
-    def infer(self, tensor: Float32) -> list[Float32]:
+    def infer(self, tensor: Float32) -> list[RawOutput]:
         """See `Runtime.infer`, with B = 1; the arrays are the request's own memory.
 
         The first call of a process must end before another thread makes one: OpenVINO's Python binding initialises
@@ -89,7 +90,10 @@ class OpenVinoRuntime:
         """
         height, width = tensor.shape[2:] if self.spec.input.layout == "NCHW" else tensor.shape[1:3]
         request = self._request((height, width) if (height, width) in self._static else None)
-        request.infer([tensor], share_inputs=True, share_outputs=True)
+        try:
+            request.infer([tensor], share_inputs=True, share_outputs=True)
+        except RuntimeError as error:
+            raise ModelError(f"OpenVINO cannot run the network on {tensor.shape}: {_last_line(error)}") from error
         return [request.get_output_tensor(index).data for index in self._outputs]
 
     def close(self) -> None:
@@ -151,19 +155,24 @@ def _common_shapes(spec: InputSpec) -> frozenset[tuple[int, int]]:
 
 
 def _as_float32(model: ov.Model) -> ov.Model:
-    """Half-precision inputs and outputs become float32 at the border, so that the rest sees one dtype."""
+    """Other kinds of floats become float32 at the border, so that the rest sees one dtype; labels stay whole."""
     import openvino as ov
     from openvino.preprocess import PrePostProcessor
 
-    ports = [*model.inputs, *model.outputs]
-    if all(port.get_element_type() == ov.Type.f32 for port in ports):
+    inputs, outputs = ([_is_other_float(port) for port in ports] for ports in (model.inputs, model.outputs))
+    if not any((*inputs, *outputs)):
         return model
     processor = PrePostProcessor(model)
-    for index in range(len(model.inputs)):
+    for index in (index for index, other in enumerate(inputs) if other):
         processor.input(index).tensor().set_element_type(ov.Type.f32)
-    for index in range(len(model.outputs)):
+    for index in (index for index, other in enumerate(outputs) if other):
         processor.output(index).tensor().set_element_type(ov.Type.f32)
     return processor.build()
+
+
+def _is_other_float(port: Any) -> bool:
+    kind = port.get_element_type()
+    return bool(kind.is_real()) and kind.get_type_name() != "f32"
 
 
 def _output_index(model: ov.Model, name: str) -> int:

@@ -24,6 +24,7 @@ from boxmill.store.records import Attempt, Record
 from boxmill.store.replay import replay
 from boxmill.store.states import FAILED, OK, OPEN, States, load
 from boxmill.store.stems import check_stems
+from boxmill.store.tail import Tail
 from boxmill.store.verify import Finding, verify
 from boxmill.store.views import seen
 from boxmill.store.yolo_text import TextFiles, rebuild_text
@@ -48,6 +49,7 @@ __all__ = [
     "RunLedger",
     "RunLock",
     "States",
+    "Tail",
     "TextFiles",
     "check_stems",
     "create_run_directory",

@@ -50,16 +50,17 @@ def _check(payload: bytes, expected: bytes) -> None:
 
 
 class FrameReader:
-    """Iterates over (offset of the payload, payload) of a file's whole frames, once.
+    """Iterates over (offset of the payload, payload) of a file's whole frames from `start` on, once.
 
     Afterwards `end` is the offset behind the last whole frame, and `problem` says what stands there instead of another
     one (None: the file ends there).
     """
 
-    def __init__(self, file: BinaryIO) -> None:
-        self.end = 0
+    def __init__(self, file: BinaryIO, start: int = 0) -> None:
+        self.end = start
         self.problem: str | None = None
         self._file = file
+        file.seek(start)
         self._size = os.fstat(file.fileno()).st_size
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:

@@ -22,13 +22,13 @@ from boxmill.store.frames import Damaged, FrameReader, frame, parse_frame
 from boxmill.store.records import Attempt, Record, decode, encode, encode_attempt
 from boxmill.types import Outcome
 
-__all__ = ["Entry", "Journal", "Segment", "next_epoch", "read_footer", "recover", "scan", "segments"]
+__all__ = ["FOOTER", "Entry", "Journal", "Segment", "next_epoch", "read_footer", "recover", "scan", "segments"]
 
 SEGMENT_BYTES = 64 << 20  # about 60,000 images with 15 objects; what a resume may have to scan for each dead writer
 SEGMENT_RECORDS = 1 << 16  # sealing 300,000 short ones at once took 20 MB for a moment, which stay with the process
 
 _NAME = re.compile(r"seg-(\d+)-(\d+)-(\d+)\.jsonl(\.open)?")
-_FOOTER = b'{"footer":'
+FOOTER = b'{"footer":'
 _POINTER = b'{"footer_at":%020d}\n'  # the file's last line: where the footer's frame begins
 _POINTER_SIZE = len(_POINTER % 0)
 
@@ -109,7 +109,7 @@ class Scan:
             try:
                 if self.footer is not None:
                     raise Damaged("expected the file to end with its footer, more follows")
-                if payload.startswith(_FOOTER):
+                if payload.startswith(FOOTER):
                     self.footer = _parse_footer(payload, offset)
                     continue
                 self.body = self._reader.end

@@ -1,0 +1,77 @@
+"""What was not given becomes what the model's head wants."""
+
+from __future__ import annotations
+
+import pytest
+
+from boxmill.errors import UsageError
+from boxmill.settings import DetectorPost, PostSettings, TaggerPost, effective_post, settings
+from boxmill.types import HeadSpec, InputSpec, ModelSpec
+
+
+def model(head: str, activation: str = "none") -> ModelSpec:
+    return ModelSpec(
+        InputSpec(), HeadSpec(head, activation=activation), ("a",), "tag" if head == "classes" else "detect"
+    )
+
+
+@pytest.mark.parametrize(
+    ("head", "iou"),
+    [*((head, 0.45) for head in ("yolo", "yolov5", "yolox", "nanodet")),
+     *((head, None) for head in ("end2end", "triple", "detr"))],
+)  # fmt: skip
+def test_detectors(head: str, iou: float | None) -> None:
+    assert effective_post(PostSettings(), model(head)) == DetectorPost(0.25, iou, 300, 30_000, (), False, False)
+    given = PostSettings(0.0, 0.0, 1, 2, ("x",), True, True)
+    assert effective_post(given, model(head)) == DetectorPost(0.0, 0.0, 1, 2, ("x",), True, True)
+
+
+@pytest.mark.parametrize(
+    ("activation", "given", "expected"),
+    [
+        ("softmax", PostSettings(), (None, 5)),
+        ("none", PostSettings(), (None, 5)),
+        ("sigmoid", PostSettings(), (0.25, None)),
+        ("softmax", PostSettings(conf=0.5), (0.5, 5)),
+        ("softmax", PostSettings(top_k="all"), (None, None)),
+        ("sigmoid", PostSettings(conf=0.0, top_k=3), (0.0, 3)),
+        ("none", PostSettings(conf=-7.5), (-7.5, 5)),  # logits have no range
+    ],
+)
+def test_taggers(activation: str, given: PostSettings, expected: tuple[float | None, int | None]) -> None:
+    assert effective_post(given, model("classes", activation)) == TaggerPost(*expected, ())
+
+
+@pytest.mark.parametrize(
+    ("head", "given", "words"),
+    [
+        ("classes", PostSettings(iou=0.5, max_det=300), "--iou, --max-det: only for detectors, this model is a tagger"),
+        ("classes", PostSettings(agnostic_nms=True), "--agnostic-nms"),
+        ("yolo", PostSettings(top_k=5), "--top-k: only for taggers, this model is a detector"),
+        ("yolo", PostSettings(conf=-0.1), "--conf: expected a number from 0 to 1, got -0.1"),
+    ],
+)
+def test_what_the_model_does_not_have_is_refused(head: str, given: PostSettings, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        effective_post(given, model(head))
+
+
+def test_a_probability_has_its_range_also_for_a_tagger() -> None:
+    with pytest.raises(UsageError, match=r"--conf: expected a number from 0 to 1, got 1\.5"):
+        effective_post(PostSettings(conf=1.5), model("classes", "softmax"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"conf": float("nan")}, "--conf"),
+        ({"iou": 1.5}, "--iou: expected a number from 0 to 1"),
+        ({"top_k": 0}, "--top-k: expected 1 or more, or all, got 0"),
+        ({"runtime": "tensorrt"}, "--runtime: expected openvino, onnxruntime, fake, got 'tensorrt'"),
+        ({"precision": "fp8"}, "--precision"),
+        ({"lang": "fr"}, "--lang"),
+    ],
+)
+def test_ranges_that_hold_for_every_model(flags: dict[str, object], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        settings("photos", {"weights": "m.onnx", **flags})
