@@ -162,7 +162,7 @@ def test_the_options_are_the_flags() -> None:
     names = {key: {field.name for kind in kinds for field in fields(kind)} for key, kinds in rooms.items()}
     model, run = set(ModelOptions.__annotations__), set(RunOptions.__annotations__)
     assert run == (names["load"] | names["run"]) - {"weights"}
-    assert names["load"] - {"weights"} <= model <= run
+    assert names["load"] - {"weights", "keep_conf"} <= model <= run  # what is kept for later is a run's
 
 
 def test_a_bad_image_is_an_outcome_and_not_an_exception(photos: Path, card: Path) -> None:

@@ -21,9 +21,9 @@ def model(head: str, activation: str = "none") -> ModelSpec:
      *((head, None) for head in ("end2end", "triple", "detr"))],
 )  # fmt: skip
 def test_detectors(head: str, iou: float | None) -> None:
-    assert effective_post(PostSettings(), model(head)) == DetectorPost(0.25, iou, 300, 30_000, (), False, False)
-    given = PostSettings(0.0, 0.0, 1, 2, ("x",), True, True)
-    assert effective_post(given, model(head)) == DetectorPost(0.0, 0.0, 1, 2, ("x",), True, True)
+    assert effective_post(PostSettings(), model(head)) == DetectorPost(0.25, 0.25, iou, 300, 30_000, (), False, False)
+    given = PostSettings(0.5, 0.0, 0.0, 1, 2, ("x",), True, True)
+    assert effective_post(given, model(head)) == DetectorPost(0.5, 0.0, 0.0, 1, 2, ("x",), True, True)
 
 
 @pytest.mark.parametrize(
