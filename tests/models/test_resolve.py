@@ -412,6 +412,12 @@ def test_any_evidence_ends_in_a_model_or_a_usable_message(
         assert all(side % spec.input.stride == 0 for side in spec.input.size)
 
 
+def test_a_card_cannot_open_a_fixed_input_whose_head_is_fixed_too() -> None:
+    onnx = summary([None, 3, 64, 64], (1, 2100, None), {"stride": "32", "names": "{0: 'a', 1: 'b'}"})
+    with pytest.raises(ModelError, match="fixed at 64x64 and its head at 2100 anchors"):
+        run(onnx, Card(input=CardInput(size=(320, 320), dynamic=True)))
+
+
 def test_a_proposed_card_for_anchors_first_and_symbolic_classes_is_accepted(tmp_path: Path) -> None:
     onnx = summary(["batch", 3, "height", "width"], (1, 2100, None), {"stride": "32", "names": "{0: 'a', 1: 'b'}"})
     with pytest.raises(ModelError, match="CONFIRM") as caught:

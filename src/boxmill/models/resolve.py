@@ -75,7 +75,7 @@ def resolve(
     if not shape.on_grid and sides != (None, None):
         size = _fixed_size(case, sides, imgsz)  # no card can open these
     size = _confirmed_size(case, shape, size)
-    fixed = _why_fixed(case, sides, shape)
+    fixed = _why_fixed(case, sides, shape, size)
     known = _known_input(case, layout, size, shape, fixed)
     names = _names(case, shape)
     task: Literal["detect", "tag"] = "tag" if shape.type == "classes" else "detect"
@@ -156,7 +156,7 @@ def _fixed_size(case: Case, sides: tuple[int | None, int | None], imgsz: tuple[i
     return size
 
 
-def _why_fixed(case: Case, sides: tuple[int | None, int | None], shape: HeadShape) -> str | None:
+def _why_fixed(case: Case, sides: tuple[int | None, int | None], shape: HeadShape, size: tuple[int, int]) -> str | None:
     """Why the network takes one shape only; None when it takes any multiple of its stride."""
     said = case.card.input.dynamic
     if shape.type == "classes":
@@ -164,6 +164,11 @@ def _why_fixed(case: Case, sides: tuple[int | None, int | None], shape: HeadShap
     if not shape.on_grid and not (said and sides == (None, None)):
         return f"the outputs of {shape.type} heads do not show whether the network takes other shapes"
     if shape.anchors is not None:
+        if said and any(fixed not in (None, asked) for fixed, asked in zip(sides, size, strict=True)):
+            case.fail(
+                f"the card says dynamic: true and size {_x(size)}, but the network's input is fixed at {_x(sides)} and "
+                f"its head at {shape.anchors} anchors; correct the card"
+            )
         if said:
             case.ledger.warnings.append(
                 f"the card says dynamic: true, but the head is fixed at {shape.anchors} anchors; its boxes would be "
