@@ -295,12 +295,18 @@ def test_nanodet_plus(network: Network) -> None:
         network.resolve(card),
         network.resolve(replace(card, head=CardHead(activation="none")), labels=COCO80_EN),
     ):
-        assert head(result) == HeadSpec("nanodet", outputs=("output",), strides=(8, 16, 32, 64))
+        assert head(result) == HeadSpec("nanodet", outputs=("output",), strides=(8, 16, 32, 64), origin="corner")
         assert len(result.spec.names) == 80
+    said = CardHead("nanodet", activation="none", origin="centre")
+    assert head(network.resolve(replace(card, head=said))).origin == "centre"
+    with pytest.raises(ModelError, match="the card says normalized"):
+        network.resolve(replace(card, head=CardHead("nanodet", "normalized", "none")))
 
 
-def test_bins_of_other_heads(network: Network) -> None:
+def test_bins_and_origin_of_other_heads(network: Network) -> None:
     network.write(STATIC, {"out": [1, 84, 8400]})
+    with pytest.raises(ModelError, match=r"head\.origin belongs to nanodet heads, this one is yolo"):
+        network.resolve(Card(head=CardHead(origin="corner")))
     with pytest.raises(ModelError, match=r"head\.bins belongs to nanodet heads, this one is yolo"):
         network.resolve(Card(head=CardHead(bins=8)))
 

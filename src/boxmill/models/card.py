@@ -52,6 +52,7 @@ class CardHead:
     outputs: tuple[str, ...] | None = None
     strides: tuple[int, ...] | None = None
     bins: int | None = None
+    origin: Literal["centre", "corner"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,5 +271,6 @@ _HEAD: dict[str, _Check] = {
     "outputs": _outputs,
     "strides": _strides,
     "bins": _integer(2, 256),
+    "origin": _one_of("centre", "corner"),
 }
 _KNOWN_TOP = frozenset({"version", "task", "input", "head", "labels"})

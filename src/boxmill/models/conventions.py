@@ -140,12 +140,25 @@ def head_spec(case: Case, head: HeadShape) -> HeadSpec:
     if head.type == "classes":
         return spec
     card = case.card.head.boxes
-    if head.type == "nanodet":  # distances in strides: always pixels unless the card knows better
-        return replace(spec, boxes=_usual(case, head, "head.boxes", card, "pixels"))
+    if head.type == "nanodet":  # distances are in strides
+        if card == "normalized":
+            case.fail("a nanodet head measures boxes in strides, so they come out in pixels; the card says normalized")
+        return replace(spec, boxes=_usual(case, head, "head.boxes", card, "pixels"), origin=_origin(case, head))
     normalized = case.from_tensorflow or head.type == "detr"
     usual: Literal["pixels", "normalized"] = "normalized" if normalized else "pixels"
     question = "pixels or normalized (divided by the input's size)"
     return replace(spec, boxes=_needed(case, head, "head.boxes", card, usual, question))
+
+
+def _origin(case: Case, head: HeadShape) -> Literal["centre", "corner"]:
+    """The arrays do not tell; of the published models NanoDet has strides 8 to 32, NanoDet-Plus 8 to 64."""
+    said = case.card.head.origin
+    if said is not None:
+        case.ledger.note("head.origin", said, "card")
+        return said
+    plus = 64 in head.strides
+    case.ledger.note("head.origin", "corner" if plus else "centre", "default", f"as NanoDet{'-Plus' * plus} has it")
+    return "corner" if plus else "centre"
 
 
 def _activation(case: Case, head: HeadShape) -> Activation:

@@ -40,6 +40,8 @@ def head_shape(case: Case, size: tuple[int, int]) -> HeadShape:
         )
     if case.card.head.bins and shape.type != "nanodet":
         case.fail(f"head.bins belongs to nanodet heads, this one is {shape.type}; take it out of the card")
+    if case.card.head.origin and shape.type != "nanodet":
+        case.fail(f"head.origin belongs to nanodet heads, this one is {shape.type}; take it out of the card")
     _note_strides(case, shape)
     if case.ledger.source("head.outputs") is None:
         case.ledger.note("head.outputs", shape.outputs, "card" if case.card.head.outputs else "shapes")

@@ -65,7 +65,7 @@ def _head_entries(head: HeadSpec) -> list[tuple[str, str]]:
     if head.type in GRID_HEADS:
         entries.append(("strides", shown(head.strides)))
     if head.type == "nanodet":
-        entries.append(("bins", shown(head.bins)))
+        entries += [("bins", shown(head.bins)), ("origin", head.origin)]
     return entries
 
 
