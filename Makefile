@@ -5,7 +5,7 @@ BIN := .venv/bin
 .PHONY: test check format bench clean
 
 test: .venv/.installed
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2
 
 check: .venv/.installed
 	$(BIN)/ruff check .

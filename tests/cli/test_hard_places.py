@@ -134,10 +134,16 @@ def wait_for_work(process: subprocess.Popen[str], run: Path) -> None:
         time.sleep(0.01)
 
 
-def test_a_second_process_is_refused_and_told_who_has_the_run(many: Path, fake: list[str], runs: Path) -> None:
-    command = ["run", str(many), *fake, "--workers", "1"]
+def test_a_second_process_is_refused_and_told_who_has_the_run(
+    many: Path, fake: list[str], runs: Path, tmp_path: Path
+) -> None:
+    longer = tmp_path / "longer"  # than the second process takes to start, on the busiest machine
+    longer.mkdir()
+    for number in range(5000):
+        os.link(many / "000.png", longer / f"{number:04}.png")
+    command = ["run", str(longer), *fake, "--workers", "1"]
     first = boxmill(*command)
-    wait_for_work(first, runs / "many")
+    wait_for_work(first, runs / "longer")
     second = boxmill(*command)
     out, err = second.communicate(timeout=60)
     assert (second.returncode, out) == (2, "")
@@ -145,7 +151,7 @@ def test_a_second_process_is_refused_and_told_who_has_the_run(many: Path, fake: 
     first.send_signal(signal.SIGINT)
     first.communicate(timeout=60)
     assert first.returncode == 5
-    assert os.listdir(runs) == ["many"]
+    assert os.listdir(runs) == ["longer"]
 
 
 @pytest.mark.parametrize(("number", "times"), [(signal.SIGINT, 1), (signal.SIGINT, 2), (signal.SIGTERM, 1)])
