@@ -1,4 +1,4 @@
-"""Known answers of a real NanoDet on real photographs, through the rooms as a run joins them.
+"""Known answers of a real NanoDet on real photographs, through the rooms as a run joins them, and through a run.
 
 The twelve numbers are the COCO API's on 128 photographs in float32; they are regression values, not COCO AP. Confidence
 above .001, NMS at an IoU of .6 as in NanoDet's own evaluation, boxes clipped to the image.
@@ -6,6 +6,7 @@ above .001, NMS at an IoU of .6 as in NanoDet's own evaluation, boxes clipped to
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from boxmill.cli import run_command
 from boxmill.images import decode, geometry, preprocess
 from boxmill.post import Postprocessor, reference
 from boxmill.runtimes.openvino import OpenVinoOptions, OpenVinoRuntime
@@ -68,7 +70,12 @@ def coco_numbers(truth: COCO, raws: list[Raw], head: HeadSpec, *, multi_label: b
         boxes = found.boxes.copy()
         boxes[:, 2:] -= boxes[:, :2]
         rows.append(np.column_stack([np.full(len(found), image_id), boxes, found.scores, found.classes]))
-    evaluation = COCOeval(truth, truth.loadRes(np.concatenate(rows)), "bbox")
+    return evaluated(truth, np.concatenate(rows))
+
+
+def evaluated(truth: COCO, rows: np.ndarray) -> list[float]:
+    """COCO's twelve numbers of (N, 7) image, x, y, width, height, score, class."""
+    evaluation = COCOeval(truth, truth.loadRes(rows), "bbox")
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
@@ -85,6 +92,20 @@ def test_classes_are_sigmoided_already(raws: list[Raw]) -> None:
 def test_known_answers(truth: COCO, raws: list[Raw], multi_label: bool, known: tuple[float, ...]) -> None:
     numbers = coco_numbers(truth, raws, SPEC.head, multi_label=multi_label)
     np.testing.assert_allclose(numbers, known, atol=0.003)
+
+
+def test_a_run_with_its_card_gives_them_too(assets: Path, truth: COCO, tmp_path: Path) -> None:
+    card = Path(__file__).parent.parent / "cards/nanodet_320.yaml"
+    command = ["run", str(assets / "photos/train128"), "--weights", str(assets / "models/nanodet_320.onnx")]
+    command += ["--card", str(card), "--project", str(tmp_path), "--quiet", "--precision", "fp32"]
+    assert run_command([*command, "--conf", "0.001", "--iou", "0.6", "--multi-label"]) == 0
+    rows = []
+    for image_id, image in truth.imgs.items():
+        path = tmp_path / "train128/json" / f"{Path(image['file_name']).name}.json"
+        for one in json.loads(path.read_bytes())["objects"]:
+            x1, y1, x2, y2 = one["bbox"]
+            rows.append([image_id, x1, y1, x2 - x1, y2 - y1, one["confidence"], one["class_id"]])
+    np.testing.assert_allclose(evaluated(truth, np.array(rows)), MULTI_LABEL, atol=0.003)
 
 
 def test_distances_are_measured_from_the_centres(truth: COCO, raws: list[Raw]) -> None:
