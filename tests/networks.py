@@ -123,3 +123,50 @@ def write_triple(path: Path, *, size: int = 64) -> Path:
     onnx.checker.check_model(model)
     onnx.save(model, path)
     return path
+
+
+def write_queries(path: Path, head: str, *, classes: int = 3, size: int = 64) -> Path:
+    """A network with a box for each of its cells and no anchors, any batch of `size` x `size` images.
+
+    `detr`: `logits` (B, Q, classes + 1), the last for "no object", and `boxes` (B, Q, 4) as shares of the image.
+    `end2end`: `selected` (B, K, 6), x1, y1, x2, y2 in pixels, score, class.
+    """
+    rng = np.random.default_rng(11)
+    rows = 4 + classes + 1
+    constants = [
+        numpy_helper.from_array(rng.normal(0, 0.2, (rows, 3, 16, 16)).astype(np.float32), "weight"),
+        numpy_helper.from_array(np.array([0, rows, -1], np.int64), "shape"),
+        numpy_helper.from_array(np.array([4, classes + 1], np.int64), "parts"),
+        numpy_helper.from_array(np.array([2, 2], np.int64), "halves"),
+        numpy_helper.from_array(np.array(size / 2, np.float32), "half"),
+    ]
+    nodes = [
+        helper.make_node("Conv", ["images", "weight"], ["conv"], strides=[16, 16]),
+        helper.make_node("Reshape", ["conv", "shape"], ["columns"]),
+        helper.make_node("Transpose", ["columns"], ["queries"], perm=[0, 2, 1]),
+        helper.make_node("Split", ["queries", "parts"], ["places", "logits"], axis=2),
+        helper.make_node("Sigmoid", ["places"], ["boxes"]),
+    ]
+    if head == "end2end":
+        nodes += [
+            helper.make_node("Mul", ["boxes", "half"], ["scaled"]),
+            helper.make_node("Split", ["scaled", "halves"], ["corner", "extent"], axis=2),
+            helper.make_node("Add", ["corner", "extent"], ["other"]),
+            helper.make_node("Sigmoid", ["logits"], ["chances"]),
+            helper.make_node("ReduceMax", ["chances"], ["score"], axes=[2]),
+            helper.make_node("ArgMax", ["logits"], ["best"], axis=2),
+            helper.make_node("Cast", ["best"], ["label"], to=TensorProto.FLOAT),
+            helper.make_node("Concat", ["corner", "other", "score", "label"], ["selected"], axis=2),
+        ]
+    cells = (size // 16) ** 2
+    shapes = {"logits": classes + 1, "boxes": 4} if head == "detr" else {"selected": 6}
+    outputs = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", cells, width])
+        for name, width in shapes.items()
+    ]
+    image = helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, size, size])
+    graph = helper.make_graph(nodes, head, [image], outputs, constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+    return path
