@@ -4,23 +4,31 @@
     PYTHONPATH=src python bench/refusals.py --write    # and refreshes RESULTS.md
 
 Each case makes its bytes once; then they are refused a number of times, and the slowest counts. A refusal must come
-from the header: within 100 ms, with hardly any memory.
+from the header: within 100 ms, with hardly any memory. An archive is listed and each of its files read.
 """
 
 from __future__ import annotations
 
 import argparse
 import struct
+import sys
+import tempfile
 import time
 import tracemalloc
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import results
 
 from boxmill.errors import ImageError
 from boxmill.images import configure_opencv, decode
+from boxmill.sources import list_source
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests/sources"))
+import bombs
 
 SIDE = 30_000  # 900 megapixels
 TARGET = 100.0  # ms
@@ -41,6 +49,23 @@ def image_code(data: bytes) -> str:
     except ImageError as error:
         return error.code
     return "decoded"
+
+
+def archive_codes(suffix: str, data: bytes) -> str:
+    """The different codes that its files end with; "read" for those that can be read."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "bomb" + suffix)
+        path.write_bytes(data)
+        codes = set()
+        for item in list_source(path):
+            try:
+                if item.fetch is not None:
+                    item.fetch()
+                item.read()
+                codes.add("read")
+            except ImageError as error:
+                codes.add(error.code)
+    return ", ".join(sorted(codes - {"read"})) or "decoded"
 
 
 def png_bomb() -> bytes:
@@ -78,6 +103,12 @@ CASES = (
     Case("PNG of 3,000,000 empty chunks", png_of_chunks, image_code),
     Case("GIF of 4,295 megapixels", gif_bomb, image_code),
     Case("TIFF of 900 megapixels", tiff_bomb, image_code),
+    Case("zip of 10 GiB, declared", bombs.declared_zip_bomb, partial(archive_codes, ".zip")),
+    Case("zip of 64 MiB that declares 1000 bytes", bombs.lying_zip_bomb, partial(archive_codes, ".zip")),
+    Case("zip of 100 files that share their bytes", bombs.overlapping_zip_bomb, partial(archive_codes, ".zip")),
+    Case("tar of 10 GiB, declared", bombs.declared_tar_bomb, partial(archive_codes, ".tar")),
+    Case("tar.gz of 700 MiB", bombs.tar_gz_bomb, partial(archive_codes, ".tar.gz")),
+    Case("tar.bz2 of 700 MiB", bombs.tar_bz2_bomb, partial(archive_codes, ".tar.bz2")),
 )
 
 
