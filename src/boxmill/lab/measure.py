@@ -1,0 +1,131 @@
+"""How long each back-end takes, and which boxes it keeps that the reference does not, or the other way round."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from time import perf_counter
+from typing import TypeVar
+
+import numpy as np
+
+from boxmill.lab.candidates import Candidates, Head
+from boxmill.post import reference
+from boxmill.post.backends import Backend, Kept, Rule
+
+__all__ = ["Difference", "Latency", "differences", "latencies", "whole_latency"]
+
+T = TypeVar("T")
+_QUICK = 2e-3  # seconds; a faster call is repeated, because a timer's and a cache's noise is as large as it
+_REPEATS = 5
+_MAX_ROUNDS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Microseconds of one call, from Python."""
+
+    median: float
+    p95: float
+    best: float
+    calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What a back-end keeps against `boxmill.post.reference`, summed over images."""
+
+    expected: int  # boxes that the reference keeps
+    missing: int  # of those, not kept
+    extra: int  # kept, and not by the reference
+    score: float | None  # soft: the largest difference of a decayed score among the common boxes
+
+
+def latencies(backends: Sequence[Backend], sets: Sequence[Candidates], seconds: float) -> dict[str, Latency]:
+    """Interleaved: in each round every set goes through every back-end before the next set.
+
+    The first call of each is not counted: some packages compile themselves then. Rounds go on for about `seconds`, but
+    there are at least three.
+    """
+    return _measure({one.name: partial(_replay, one) for one in backends}, sets, seconds)
+
+
+def _replay(backend: Backend, found: Candidates) -> Kept:
+    return backend.suppress(*found.arrays())
+
+
+def whole_latency(heads: Sequence[Head], seconds: float) -> Latency | None:
+    """Raw head to final boxes in network pixels by `boxmill.post.Postprocessor`; None without heads."""
+    if not heads:
+        return None
+    calls = {"": lambda head: head.postprocessor(head.raw, head.network)}
+    return _measure(calls, heads, seconds)[""]
+
+
+def _measure(calls: Mapping[str, Callable[[T], object]], inputs: Sequence[T], seconds: float) -> dict[str, Latency]:
+    repeats = {name: _warm_up(call, inputs) for name, call in calls.items()}
+    spent: dict[str, list[float]] = {name: [] for name in calls}
+    start, rounds = perf_counter(), 0
+    with _no_collection():
+        while rounds < 3 or (perf_counter() - start < seconds and rounds < _MAX_ROUNDS):
+            rounds += 1
+            for one in inputs:
+                for name, call in calls.items():
+                    spent[name] += [_timed(call, one) for _ in range(repeats[name])]
+    return {name: _latency(times) for name, times in spent.items()}
+
+
+def _warm_up(call: Callable[[T], object], inputs: Sequence[T]) -> int:
+    """How often a call is repeated in a round."""
+    call(inputs[0])
+    return _REPEATS if _timed(call, inputs[0]) < _QUICK and len(inputs) == 1 else 1
+
+
+def _timed(call: Callable[[T], object], one: T) -> float:
+    start = perf_counter()
+    call(one)
+    return perf_counter() - start
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _latency(times: Sequence[float]) -> Latency:
+    micros = np.array(times) * 1e6
+    return Latency(float(np.median(micros)), float(np.percentile(micros, 95)), float(micros.min()), len(times))
+
+
+def differences(backend: Backend, sets: Sequence[Candidates], rule: Rule) -> Difference:
+    """Against the full answer of the same method: what a pre-filter cuts counts as missing."""
+    expected = missing = extra = 0
+    worst: float | None = None
+    for found in sets:
+        rows, decayed = _reference(backend, found, rule)
+        kept, scores = backend.suppress(*found.arrays())
+        wanted, given = set(rows.tolist()), set(kept.tolist())
+        expected += len(wanted)
+        missing += len(wanted - given)
+        extra += len(given - wanted)
+        if decayed is not None and scores is not None:
+            known = dict(zip(rows.tolist(), decayed.tolist(), strict=True))
+            told = dict(zip(kept.tolist(), scores.tolist(), strict=True))
+            worst = max([worst or 0.0, *(abs(known[row] - told[row]) for row in wanted & given)])
+    return Difference(expected, missing, extra, worst)
+
+
+def _reference(backend: Backend, found: Candidates, rule: Rule) -> Kept:
+    if backend.method == "hard":
+        return reference.nms(*found.arrays(), iou=rule.iou).kept, None
+    iou = rule.soft_iou
+    return reference.soft_nms(*found.arrays(), method=backend.method, iou=iou, sigma=rule.sigma, conf=rule.conf)
