@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from boxmill.lab.growth import Growth
@@ -45,13 +46,22 @@ def plots(growth: Growth, methods: dict[str, str], title: str) -> dict[str, byte
 
 def _decorate(axes: Axes, growth: Growth, title: str) -> None:
     axes.set(xscale="log", yscale="log", xlabel="candidates", ylabel="median time of one call, µs", title=title)
-    sizes = [size for size in growth.sizes if size - 1 not in growth.sizes]  # 1000 and 1001 would share a place
+    sizes = _apart(growth.sizes)
     axes.set_xticks(sizes, [str(size) for size in sizes])
     axes.minorticks_off()
     axes.grid(alpha=0.3, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     for one in growth.crossovers:
         axes.axvline(one.size, color="#999999", linewidth=0.8, linestyle=":", zorder=1)
+
+
+def _apart(sizes: Sequence[int]) -> list[int]:
+    """Those whose labels do not meet on a logarithmic axis."""
+    chosen = [sizes[0]]
+    for size in sizes[1:]:
+        if size >= 1.3 * chosen[-1]:
+            chosen.append(size)
+    return chosen
 
 
 def _drawn(figure: Figure, kind: str) -> bytes:
