@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from boxmill.lab.measure import Latency, latencies
+from boxmill.lab.measure import Latency, latencies_by_set
 from boxmill.lab.synthetic import crowd
 from boxmill.post.backends import Backend
 
@@ -37,9 +37,8 @@ class Growth:
 
 
 def measure_growth(backends: Sequence[Backend], sizes: Sequence[int], seconds: float, seed: int = 0) -> Growth:
-    """Measures `seconds` for each size."""
-    measured = [latencies(backends, [crowd(size, seed=seed)], seconds) for size in sizes]
-    by_name = {one.name: tuple(row[one.name] for row in measured) for one in backends}
+    """Measures about `seconds` for each size, all sizes in each round, so that neighbours can be compared."""
+    by_name = latencies_by_set(backends, [crowd(size, seed=seed) for size in sizes], seconds * len(sizes))
     hard = {
         one.name: [latency.median for latency in by_name[one.name]]
         for one in backends

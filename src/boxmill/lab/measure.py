@@ -16,7 +16,7 @@ from boxmill.lab.candidates import Candidates, Head
 from boxmill.post import reference
 from boxmill.post.backends import Backend, Kept, Rule
 
-__all__ = ["Difference", "Latency", "differences", "latencies", "whole_latency"]
+__all__ = ["Difference", "Latency", "differences", "latencies", "latencies_by_set", "whole_latency"]
 
 T = TypeVar("T")
 _QUICK = 2e-3  # seconds; a faster call is repeated, because a timer's and a cache's noise is as large as it
@@ -45,12 +45,22 @@ class Difference:
 
 
 def latencies(backends: Sequence[Backend], sets: Sequence[Candidates], seconds: float) -> dict[str, Latency]:
-    """Interleaved: in each round every set goes through every back-end before the next set.
+    """Of each back-end over all sets together; see `latencies_by_set`."""
+    spent = _measure({one.name: partial(_replay, one) for one in backends}, sets, seconds)
+    return {name: _latency([time for times in by_set for time in times]) for name, by_set in spent.items()}
 
-    The first call of each is not counted: some packages compile themselves then. Rounds go on for about `seconds`, but
-    there are at least three.
+
+def latencies_by_set(
+    backends: Sequence[Backend], sets: Sequence[Candidates], seconds: float
+) -> dict[str, tuple[Latency, ...]]:
+    """Of each back-end, one for each set.
+
+    Interleaved: in each round every set goes through every back-end before the next set, so that a machine's other work
+    falls on all alike. The first call of each pair is not counted: some packages compile themselves then. Rounds go on
+    for about `seconds`, but there are at least three.
     """
-    return _measure({one.name: partial(_replay, one) for one in backends}, sets, seconds)
+    spent = _measure({one.name: partial(_replay, one) for one in backends}, sets, seconds)
+    return {name: tuple(_latency(times) for times in by_set) for name, by_set in spent.items()}
 
 
 def _replay(backend: Backend, found: Candidates) -> Kept:
@@ -61,27 +71,30 @@ def whole_latency(heads: Sequence[Head], seconds: float) -> Latency | None:
     """Raw head to final boxes in network pixels by `boxmill.post.Postprocessor`; None without heads."""
     if not heads:
         return None
-    calls = {"": lambda head: head.postprocessor(head.raw, head.network)}
-    return _measure(calls, heads, seconds)[""]
+    spent = _measure({"": lambda head: head.postprocessor(head.raw, head.network)}, heads, seconds)[""]
+    return _latency([time for times in spent for time in times])
 
 
-def _measure(calls: Mapping[str, Callable[[T], object]], inputs: Sequence[T], seconds: float) -> dict[str, Latency]:
-    repeats = {name: _warm_up(call, inputs) for name, call in calls.items()}
-    spent: dict[str, list[float]] = {name: [] for name in calls}
+def _measure(
+    calls: Mapping[str, Callable[[T], object]], inputs: Sequence[T], seconds: float
+) -> dict[str, list[list[float]]]:
+    """Seconds of each call, by name and input."""
+    repeats = {name: [_warm_up(call, one) for one in inputs] for name, call in calls.items()}
+    spent: dict[str, list[list[float]]] = {name: [[] for _ in inputs] for name in calls}
     start, rounds = perf_counter(), 0
     with _no_collection():
         while rounds < 3 or (perf_counter() - start < seconds and rounds < _MAX_ROUNDS):
             rounds += 1
-            for one in inputs:
+            for number, one in enumerate(inputs):
                 for name, call in calls.items():
-                    spent[name] += [_timed(call, one) for _ in range(repeats[name])]
-    return {name: _latency(times) for name, times in spent.items()}
+                    spent[name][number] += [_timed(call, one) for _ in range(repeats[name][number])]
+    return spent
 
 
-def _warm_up(call: Callable[[T], object], inputs: Sequence[T]) -> int:
+def _warm_up(call: Callable[[T], object], one: T) -> int:
     """How often a call is repeated in a round."""
-    call(inputs[0])
-    return _REPEATS if _timed(call, inputs[0]) < _QUICK and len(inputs) == 1 else 1
+    call(one)
+    return _REPEATS if _timed(call, one) < _QUICK else 1
 
 
 def _timed(call: Callable[[T], object], one: T) -> float:

@@ -16,6 +16,7 @@ __all__ = ["plots"]
 
 # Okabe and Ito's palette: told apart by people who see few colours, and by markers where two share one
 _COLORS = ("#000000", "#0072B2", "#56B4E9", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#7F7F7F", "#8B4513")
+_CANDIDATES = "candidates (dotted: two hard back-ends change places)"
 _MARKERS = "osD^vP*Xd"
 
 
@@ -45,7 +46,7 @@ def plots(growth: Growth, methods: dict[str, str], title: str) -> dict[str, byte
 
 
 def _decorate(axes: Axes, growth: Growth, title: str) -> None:
-    axes.set(xscale="log", yscale="log", xlabel="candidates", ylabel="median time of one call, µs", title=title)
+    axes.set(xscale="log", yscale="log", xlabel=_CANDIDATES, ylabel="median time of one call, µs", title=title)
     sizes = _apart(growth.sizes)
     axes.set_xticks(sizes, [str(size) for size in sizes])
     axes.minorticks_off()
