@@ -110,5 +110,5 @@ def _filters(study: Study) -> Iterator[Claim]:
             f"{faster:.1f} times as fast as boxmill without it"
         )
         worst = min((scene.accuracy[name].delta for scene in scenes if name in scene.accuracy), default=None)
-        evidence += "" if worst is None else f"; ΔAP {worst:+.4f}"
+        evidence += "" if worst is None else f"; ΔAP {round(worst, 4) + 0.0:+.4f}"
         yield Claim(text, verdict, evidence)

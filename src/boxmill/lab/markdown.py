@@ -72,7 +72,7 @@ def _scene(scene: SceneResult) -> Iterator[str]:
         row += [str(kept), str(unlike.missing), str(unlike.extra), score]
         if scene.accuracy:
             found = scene.accuracy[name]
-            row += [f"{found.ap:.4f}", f"{found.ap50:.4f}", f"{found.delta:+.4f}"]
+            row += [f"{found.ap:.4f}", f"{found.ap50:.4f}", f"{round(found.delta, 4) + 0.0:+.4f}"]
         rows.append(row)
     yield from _table(header, rows)
     if scene.compared < scene.images:
