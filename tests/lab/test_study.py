@@ -18,6 +18,7 @@ from boxmill.lab.measure import Difference, Latency, differences
 from boxmill.lab.synthetic import crowd, synthetic_scenes
 from boxmill.post import Postprocessor, nms, reference
 from boxmill.post.backends import Backend, Rule, load_backend
+from boxmill.post.cost import nms_cost
 from boxmill.store import DumpHeader, HeadDump, HeadFiles
 from boxmill.types import Geometry, HeadSpec
 
@@ -138,6 +139,15 @@ def test_the_document_has_the_form_of_a_study(visit: Study) -> None:
     for latency in document["scenes"][1]["latency"].values():
         assert 0 < latency["best"] <= latency["median"] <= latency["p95"]
         assert latency["calls"] >= 3
+
+
+def test_the_internals_are_those_of_the_cost_report(visit: Study) -> None:
+    for scene, made in zip(visit.scenes, synthetic_scenes(), strict=True):
+        report = nms_cost(*made.sets[0].arrays(), iou=0.45)
+        one = scene.internals
+        assert (one.candidates, one.tests, one.kept) == (report.candidates, report.tests, len(report.kept))
+        assert min(one.filter, one.group, one.sort, one.suppress) > 0
+        assert f"| {scene.name} | {one.candidates} | {one.tests} |" in markdown(visit)
 
 
 def test_a_missing_back_end_is_listed_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,8 @@ def markdown(study: Study, plot: str | None = None) -> str:
     lines = ["# NMS on this machine", "", *_setting(study)]
     for scene in study.scenes:
         lines += ["", *_scene(scene)]
+    if study.scenes:
+        lines += ["", *_internals(study.scenes)]
     lines += ["", *_growth(study.growth, plot), "", *_claims(study), "", *_notes(study)]
     return "\n".join(lines) + "\n"
 
@@ -84,6 +86,22 @@ def _scene(scene: SceneResult) -> Iterator[str]:
             f"\nRaw head to final boxes, everything included (boxmill.post.Postprocessor): median "
             f"{micros(scene.whole.median)} µs, p95 {micros(scene.whole.p95)} µs."
         )
+
+
+def _internals(scenes: Sequence[SceneResult]) -> Iterator[str]:
+    yield "## NMS internals"
+    yield ""
+    yield "What boxmill's hard NMS does inside one call, without the way from Python and back; medians, µs by step."
+    yield ""
+    header = ["scene", "candidates", "IoU tests", "of all pairs", "kept", "filter", "group", "sort", "suppress"]
+    rows = []
+    for scene in scenes:
+        one = scene.internals
+        pairs = max(one.candidates * (one.candidates - 1) // 2, 1)
+        steps = (one.filter, one.group, one.sort, one.suppress)
+        counts = [str(one.candidates), str(one.tests), f"{one.tests / pairs:.1%}", str(one.kept)]
+        rows.append([scene.name, *counts, *(f"{step:.1f}" for step in steps)])
+    yield from _table(header, rows)
 
 
 def _growth(growth: Growth, plot: str | None) -> Iterator[str]:

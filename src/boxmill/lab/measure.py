@@ -15,13 +15,24 @@ import numpy as np
 from boxmill.lab.candidates import Candidates, Head
 from boxmill.post import reference
 from boxmill.post.backends import Backend, Kept, Rule
+from boxmill.post.cost import nms_cost
 
-__all__ = ["Difference", "Latency", "differences", "latencies", "latencies_by_set", "whole_latency"]
+__all__ = [
+    "Difference",
+    "Internals",
+    "Latency",
+    "differences",
+    "internals",
+    "latencies",
+    "latencies_by_set",
+    "whole_latency",
+]
 
 T = TypeVar("T")
 _QUICK = 2e-3  # seconds; a faster call is repeated, because a timer's and a cache's noise is as large as it
 _REPEATS = 5
 _MAX_ROUNDS = 200
+_REPORTS = 15  # of each set
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +43,19 @@ class Latency:
     p95: float
     best: float
     calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class Internals:
+    """What boxmill's NMS does inside one image, `boxmill.post.cost`; medians over images, and over repeats of each."""
+
+    candidates: int
+    tests: int  # IoUs computed
+    kept: int
+    filter: float  # µs, and so are those below
+    group: float
+    sort: float
+    suppress: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +89,15 @@ def latencies_by_set(
 
 def _replay(backend: Backend, found: Candidates) -> Kept:
     return backend.suppress(*found.arrays())
+
+
+def internals(sets: Sequence[Candidates], iou: float) -> Internals:
+    """Counts and steps of boxmill's hard NMS."""
+    reports = [[nms_cost(*one.arrays(), iou=iou) for _ in range(_REPORTS)] for one in sets]
+    counts = np.array([(one[0].candidates, one[0].tests, len(one[0].kept)) for one in reports])
+    times = np.array([[(r.filter, r.group, r.sort, r.suppress) for r in one] for one in reports])  # (sets, reports, 4)
+    steps: list[float] = np.median(np.median(times, axis=1), axis=0).tolist()
+    return Internals(*(int(count) for count in np.median(counts, axis=0)), *steps)
 
 
 def whole_latency(heads: Sequence[Head], seconds: float) -> Latency | None:

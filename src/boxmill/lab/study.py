@@ -17,7 +17,7 @@ from boxmill.errors import UsageError
 from boxmill.lab.accuracy import Accuracy, accuracies, read_truth
 from boxmill.lab.candidates import Scene, Selection, dumped_scenes
 from boxmill.lab.growth import SIZES, Growth, measure_growth
-from boxmill.lab.measure import Difference, Latency, differences, latencies, whole_latency
+from boxmill.lab.measure import Difference, Internals, Latency, differences, internals, latencies, whole_latency
 from boxmill.lab.synthetic import synthetic_scenes
 from boxmill.post.backends import BACKENDS, Backend, Missing, Rule, load_backend
 from boxmill.store import read_dump_header
@@ -64,6 +64,7 @@ class SceneResult:
     latency: Mapping[str, Latency]  # by back-end, one image
     difference: Mapping[str, Difference]
     accuracy: Mapping[str, Accuracy]  # empty without ground truth
+    internals: Internals  # of boxmill's hard NMS
     whole: Latency | None  # raw head to boxes, one image; None: synthetic
 
 
@@ -154,6 +155,7 @@ def _measure(scene: Scene, backends: Sequence[Backend], plan: Plan) -> SceneResu
         latency=latencies(backends, scene.sets, plan.seconds),
         difference={one.name: differences(one, compared, plan.rule) for one in backends},
         accuracy=accuracy,
+        internals=internals(scene.sets, plan.rule.iou),
         whole=whole_latency(scene.heads, min(plan.seconds, 0.5)),
     )
 
