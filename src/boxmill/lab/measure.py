@@ -114,13 +114,14 @@ def _measure(
     """Seconds of each call, by name and input."""
     repeats = {name: [_warm_up(call, one) for one in inputs] for name, call in calls.items()}
     spent: dict[str, list[list[float]]] = {name: [[] for _ in inputs] for name in calls}
-    start, rounds = perf_counter(), 0
+    names, start, rounds = [*calls], perf_counter(), 0
     with _no_collection():
         while rounds < 3 or (perf_counter() - start < seconds and rounds < _MAX_ROUNDS):
+            names = names[1:] + names[:1]  # whoever comes after the slowest finds the coldest caches: each in turn
             rounds += 1
             for number, one in enumerate(inputs):
-                for name, call in calls.items():
-                    spent[name][number] += [_timed(call, one) for _ in range(repeats[name][number])]
+                for name in names:
+                    spent[name][number] += [_timed(calls[name], one) for _ in range(repeats[name][number])]
     return spent
 
 
