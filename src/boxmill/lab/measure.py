@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from random import Random
 from time import perf_counter
 from typing import TypeVar
 
@@ -114,10 +115,11 @@ def _measure(
     """Seconds of each call, by name and input."""
     repeats = {name: [_warm_up(call, one) for one in inputs] for name, call in calls.items()}
     spent: dict[str, list[list[float]]] = {name: [[] for _ in inputs] for name in calls}
-    names, start, rounds = [*calls], perf_counter(), 0
+    names, shuffle = [*calls], Random(0)
+    start, rounds = perf_counter(), 0
     with _no_collection():
         while rounds < 3 or (perf_counter() - start < seconds and rounds < _MAX_ROUNDS):
-            names = names[1:] + names[:1]  # whoever comes after the slowest finds the coldest caches: each in turn
+            shuffle.shuffle(names)  # whoever comes after the slowest finds the coldest caches
             rounds += 1
             for number, one in enumerate(inputs):
                 for name in names:
