@@ -31,6 +31,15 @@ struct NmsReply {
     float cut;       // where truncated: the highest score lost, of the (max_nms+1)th candidate or (max_det+1)th survivor
 };
 
+enum class CostStep : int32_t { filter, group, sort, suppress };
+
+// What one call of nms cost.
+struct NmsCost {
+    double seconds[4];   // by step: rows without NaN; classes and room for them; order; IoU tests and survivors
+    int64_t considered;  // candidates after max_nms
+    int64_t tests;       // IoUs of a candidate with a survivor
+};
+
 struct SoftRequest {
     NmsRequest boxes;  // its limits are not used
     bool gaussian;     // score *= exp(-iou^2 / sigma); otherwise score *= 1 - iou where iou > the threshold
@@ -117,6 +126,7 @@ struct ResampleRequest {
 struct Table {
     const char* name;
     NmsReply (*nms)(const NmsRequest&, Arena&);
+    NmsReply (*nms_cost)(const NmsRequest&, Arena&, NmsCost&);  // the same answer, and what it cost
     SoftReply (*soft_nms)(const SoftRequest&, Arena&);
     HeadReply (*head)(const HeadRequest&, Arena&);
     void (*letterbox)(const LetterboxRequest&, Arena&);

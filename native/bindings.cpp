@@ -194,6 +194,28 @@ nb::object nms_call(nb::handle boxes, nb::handle scores, nb::handle classes, nb:
     return nms_answer(request);
 }
 
+// As nms_call, with limits and without a cut: kept indices, NaN rows, candidates considered, IoU tests, seconds by step.
+nb::object nms_cost_call(nb::handle boxes, nb::handle scores, nb::handle classes, nb::handle iou, nb::handle max_nms,
+                         nb::handle max_det) {
+    const Rows rows(boxes, scores, classes);
+    NmsRequest request{};
+    double threshold;
+    if (!rows.read(request) || !read_number(iou, 1, threshold) || !read_count(max_nms, request.limits.max_nms) ||
+        !read_count(max_det, request.limits.max_det))
+        return nb::none();
+    request.limits.iou = static_cast<float>(threshold);
+    Arena& arena = thread_arena();
+    NmsReply reply;
+    NmsCost cost{};
+    {
+        nb::gil_scoped_release unlocked;
+        arena.reset();
+        reply = chosen->nms_cost(request, arena, cost);
+    }
+    const nb::tuple seconds = nb::make_tuple(cost.seconds[0], cost.seconds[1], cost.seconds[2], cost.seconds[3]);
+    return nb::make_tuple(indices(reply.kept, reply.count), reply.nan, cost.considered, cost.tests, seconds);
+}
+
 nb::object soft_nms_call(nb::handle boxes, nb::handle scores, nb::handle classes, bool gaussian, nb::handle iou,
                          nb::handle sigma, nb::handle conf, nb::handle max_det) {
     const Rows rows(boxes, scores, classes);
@@ -432,6 +454,8 @@ NB_MODULE(_native, module) {
                "The same with a filter that widens as the image shrinks.");
     module.def("nms", &nms_call, nb::arg("boxes"), nb::arg("scores"), nb::arg("classes").none(), nb::arg("iou").none(),
                nb::arg("max_nms"), nb::arg("max_det"), nb::arg("want_cut"));
+    module.def("nms_cost", &nms_cost_call, nb::arg("boxes"), nb::arg("scores"), nb::arg("classes").none(), nb::arg("iou").none(),
+               nb::arg("max_nms"), nb::arg("max_det"));
     module.def("soft_nms", &soft_nms_call, nb::arg("boxes"), nb::arg("scores"), nb::arg("classes").none(), nb::arg("gaussian"),
                nb::arg("iou").none(), nb::arg("sigma").none(), nb::arg("conf").none(), nb::arg("max_det"));
     module.def("postprocess", &postprocess_call, nb::arg("raw"), nb::arg("head"), nb::arg("normalized"), nb::arg("sigmoid"),

@@ -13,6 +13,7 @@
 #include <cmath>
 
 #include "nms_grid.hpp"
+#include "nms_meter.hpp"
 #include "nms_order.hpp"
 
 namespace boxmill::BOXMILL_ISA {
@@ -20,31 +21,33 @@ namespace boxmill::BOXMILL_ISA {
 namespace nms_detail {
 
 // Returns how many survive, at most `visit.most`.
-static int64_t sweep(const NmsRequest& request, Visit visit, int32_t* kept, Arena& arena) {
+template <class M>
+static int64_t sweep(const NmsRequest& request, Visit visit, int32_t* kept, Arena& arena, M& meter) {
     const Slots slots = slots_of(request, arena);
     Segment* segments = class_sizes(slots, request.n, arena);
     Block* blocks = room_for(segments, slots.count, arena);
+    meter.end(CostStep::group);
     int64_t found = 0;
     for (; visit.next < visit.count && found < visit.most; ++visit.next) {
         const int32_t row = visit.rows[visit.next];
         const float* box = request.boxes + 4 * static_cast<int64_t>(row);
         const float area = area_of(box);
         Segment& segment = segments[slot_of(slots, row)];
-        if (suppressed(blocks, segment, box, area, request.limits.iou)) continue;
-        if (segment.count == grid_least) return sweep_grid(request, visit, slots, kept, found, arena);
+        if (suppressed(blocks, segment, box, area, request.limits.iou, meter)) continue;
+        if (segment.count == grid_least) return sweep_grid(request, visit, slots, kept, found, arena, meter);
         append(blocks, segment, box, area);
         kept[found++] = row;
     }
     return found;
 }
 
-}  // namespace nms_detail
-
-static NmsReply nms(const NmsRequest& request, Arena& arena) {
-    using namespace nms_detail;
+template <class M>
+static NmsReply metered(const NmsRequest& request, Arena& arena, M& meter) {
     const NmsLimits& limits = request.limits;
     const Candidates candidates = gather(request, arena);
+    meter.end(CostStep::filter);
     const int32_t* rows = sorted_rows(candidates, arena);
+    meter.end(CostStep::sort);
     const int64_t considered = candidates.count < limits.max_nms ? candidates.count : limits.max_nms;
 
     const int64_t wanted = limits.max_det < considered ? limits.max_det : considered;
@@ -53,7 +56,8 @@ static NmsReply nms(const NmsRequest& request, Arena& arena) {
     int64_t found = most;
     if (limits.iou < INFINITY) {
         int32_t* survivors = arena.take<int32_t>(considered);
-        found = sweep(request, {rows, considered, most, 0}, survivors, arena);
+        found = sweep(request, {rows, considered, most, 0}, survivors, arena, meter);
+        meter.end(CostStep::suppress);
         kept = survivors;
     }
 
@@ -66,6 +70,21 @@ static NmsReply nms(const NmsRequest& request, Arena& arena) {
         reply.truncated = true;
         reply.cut = request.scores[rows[considered]];
     }
+    return reply;
+}
+
+}  // namespace nms_detail
+
+static NmsReply nms(const NmsRequest& request, Arena& arena) {
+    nms_detail::Unmetered meter;
+    return nms_detail::metered(request, arena, meter);
+}
+
+static NmsReply nms_cost(const NmsRequest& request, Arena& arena, NmsCost& cost) {
+    nms_detail::Meter meter(cost);
+    const NmsReply reply = nms_detail::metered(request, arena, meter);
+    const int64_t candidates = request.n - reply.nan, most = request.limits.max_nms;
+    cost.considered = candidates < most ? candidates : most;
     return reply;
 }
 

@@ -40,10 +40,13 @@ static bool block_suppresses(const Block& block, const float* box, float area, f
     return found != 0;
 }
 
-static bool suppressed(const Block* blocks, const Segment& segment, const float* box, float area, float threshold) {
+template <class M>
+static bool suppressed(const Block* blocks, const Segment& segment, const float* box, float area, float threshold, M& meter) {
     const Block* block = blocks + segment.first;
-    for (int64_t done = 0; done < segment.count; done += lanes, ++block)
+    for (int64_t done = 0; done < segment.count; done += lanes, ++block) {
+        meter.tests(segment.count - done < lanes ? segment.count - done : lanes);
         if (block_suppresses(*block, box, area, threshold)) return true;
+    }
     return false;
 }
 

@@ -152,7 +152,8 @@ static Field laid_out(const NmsRequest& request, const Slots& slots, Arena& aren
     }
 }
 
-static bool suppressed_in(const NmsRequest& request, const Field& field, int32_t row, const Block* blocks) {
+template <class M>
+static bool suppressed_in(const NmsRequest& request, const Field& field, int32_t row, const Block* blocks, M& meter) {
     const float* box = request.boxes + 4 * static_cast<int64_t>(row);
     if (!can_overlap(box)) return false;
     const float area = area_of(box), threshold = request.limits.iou;
@@ -160,7 +161,7 @@ static bool suppressed_in(const NmsRequest& request, const Field& field, int32_t
     const Cells at = covered(field.grid, territory, box, margin_at(threshold, area));
     for (int64_t y = at.top; y <= at.bottom; ++y)
         for (int64_t x = at.left; x <= at.right; ++x)
-            if (suppressed(blocks, field.segments[segment_at(field, territory, x, y)], box, area, threshold)) return true;
+            if (suppressed(blocks, field.segments[segment_at(field, territory, x, y)], box, area, threshold, meter)) return true;
     return false;
 }
 
@@ -176,14 +177,17 @@ static void settle(const NmsRequest& request, const Field& field, int32_t row, B
 }
 
 // Goes on from `visit.next` with the `found` survivors that plain lists gave so far.
+template <class M>
 static int64_t sweep_grid(const NmsRequest& request, Visit visit, const Slots& slots, int32_t* kept, int64_t found,
-                          Arena& arena) {
+                          Arena& arena, M& meter) {
+    meter.end(CostStep::suppress);
     const Field field = laid_out(request, slots, arena);
     Block* blocks = room_for(field.segments, field.segment_count, arena);
     for (int64_t i = 0; i < found; ++i) settle(request, field, kept[i], blocks);
+    meter.end(CostStep::group);
     for (; visit.next < visit.count && found < visit.most; ++visit.next) {
         const int32_t row = visit.rows[visit.next];
-        if (suppressed_in(request, field, row, blocks)) continue;
+        if (suppressed_in(request, field, row, blocks, meter)) continue;
         settle(request, field, row, blocks);
         kept[found++] = row;
     }

@@ -42,6 +42,19 @@ def nms(
     None: an argument is not native-endian, C-contiguous, aligned, of the shape and type above, or within its range.
     """
 
+def nms_cost(
+    boxes: npt.NDArray[np.float32],  # these as for `nms`
+    scores: npt.NDArray[np.float32],
+    classes: npt.NDArray[Any] | None,
+    iou: float,
+    max_nms: int,
+    max_det: int,
+) -> tuple[bytearray, int, int, int, tuple[float, float, float, float]] | None:
+    """Kept rows as native int64s, NaN rows, candidates considered, IoU tests; seconds: filter, group, sort, suppress.
+
+    None: as for `nms`.
+    """
+
 def soft_nms(
     boxes: npt.NDArray[np.float32],  # (n, 4) float32
     scores: npt.NDArray[np.float32],  # (n,) float32

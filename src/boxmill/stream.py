@@ -44,6 +44,7 @@ class RunOptions(ModelOptions, total=False):
     save_txt: bool
     save_conf: bool
     save_crop: bool
+    dump_heads: bool
 
 
 def run(source: str | os.PathLike[str], weights: str | os.PathLike[str], **options: Unpack[RunOptions]) -> Outcomes:

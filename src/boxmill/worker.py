@@ -23,9 +23,22 @@ from boxmill.engine import Job, Progress, Run, TimeTable, WorkerLink, keep_freed
 from boxmill.engine.pipeline import Decoder
 from boxmill.errors import ImageError
 from boxmill.images import DecodeLimits, configure_opencv, decode, geometry, read_header, wanted_by
+from boxmill.runtimes import Runtime
 from boxmill.settings import RunSettings
 from boxmill.sources import ArchiveReader, read_file, refused_item
-from boxmill.store import CropFiles, Input, JournalWriter, JsonFiles, Manifest, TextFiles, load, seen
+from boxmill.store import (
+    CropFiles,
+    DumpHeader,
+    HeadFiles,
+    Input,
+    JournalWriter,
+    JsonFiles,
+    Manifest,
+    TextFiles,
+    load,
+    printable,
+    seen,
+)
 from boxmill.types import Archive, EncodedItem, InputSpec, Outcome
 
 __all__ = ["Order", "main"]
@@ -139,6 +152,7 @@ def _work(order: Order, link: WorkerLink, stopper: _Stopper, decoder: Decoder | 
             postprocessor=postprocessor,
             store=WorkerStore(journal, _files(order, spec.names), shown),
             sink=CropFiles(order.directory, spec.names, shown) if settings.output.save_crop else None,
+            heads=_head_files(order, runtime),
             rect=resolution.rect,
             limits=limits,
             workers=workers,
@@ -171,6 +185,14 @@ def _files(order: Order, names: Sequence[str]) -> list[JsonFiles | TextFiles]:
     if output.save_txt:
         files.append(TextFiles(order.directory, with_score=output.save_conf))
     return files
+
+
+def _head_files(order: Order, runtime: Runtime) -> HeadFiles | None:
+    if not order.settings.output.dump_heads:
+        return None
+    spec, weights = runtime.spec, order.settings.model.weights
+    header = DumpHeader(spec.head, spec.names, printable(weights.name), runtime.name, runtime.precision)
+    return HeadFiles(order.directory, header)
 
 
 class _TimesReport:

@@ -22,7 +22,7 @@ from boxmill.images import DecodeLimits, decode, geometry, preprocess
 from boxmill.runtimes import RawOutput, Runtime
 from boxmill.types import Detections, EncodedItem, Failure, Float32, Frame, Geometry, Outcome, Tags
 
-__all__ = ["Decoder", "Job", "Postprocess", "Progress", "Reporter", "Run", "Silent", "Sink", "Store"]
+__all__ = ["Decoder", "HeadSink", "Job", "Postprocess", "Progress", "Reporter", "Run", "Silent", "Sink", "Store"]
 
 T = TypeVar("T")
 Decoder = Callable[[bytes, str, DecodeLimits], Frame]  # encoded image, key, limits; raises ImageError
@@ -49,6 +49,16 @@ class Sink(Protocol):
 
     def add(self, frame: Frame, outcome: Outcome) -> None:
         """Takes one image before the store does; called from every worker at once. An error it raises stops the run."""
+
+
+class HeadSink(Protocol):
+    """Whatever wants the raw outputs of the images that have a result."""
+
+    def add(self, key: str, raw: Sequence[RawOutput], geometry: Geometry) -> None:
+        """Takes one image before the store does; called from every worker at once. An error it raises stops the run.
+
+        The arrays are read before it returns: the thread's next image is written over them.
+        """
 
 
 class Reporter(Protocol):
@@ -94,6 +104,7 @@ class Job:
     decode: Decoder = decode
     reporter: Reporter = field(default_factory=Silent)
     sink: Sink | None = None
+    heads: HeadSink | None = None
     warm_up: tuple[int, int] | None = None  # network height and width that most images are likely to have
 
 
@@ -290,6 +301,8 @@ class Run:
                     self._detect([one], clock, buffer)
                 return
             found = [failed.failure(group[0].item.key)]
+        else:
+            self._keep_heads(raw, group, clock)
         for one, result in zip(group, found, strict=True):
             one.times.update({stage: spent / len(group) for stage, spent in times.items()})
             height, width = one.geometry.source
@@ -314,6 +327,14 @@ class Run:
     ) -> Sequence[Detections | Tags]:
         network, geometries = group[0].geometry.network, [one.geometry for one in group]
         return _timed(clock, "postprocess", times, lambda: self._job.postprocessor(raw, network, geometries))
+
+    def _keep_heads(self, raw: Sequence[RawOutput], group: Sequence[_Loaded], clock: Clock) -> None:
+        if self._job.heads is None:
+            return
+        with clock.stage("write"):
+            for number, one in enumerate(group):
+                own = raw if len(group) == 1 else [array[number : number + 1] for array in raw]
+                self._job.heads.add(one.item.key, own, one.geometry)
 
     def _keep(self, outcome: Outcome, clock: Clock, frame: Frame | None = None) -> None:
         failed = isinstance(outcome.result, Failure)

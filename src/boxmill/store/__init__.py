@@ -8,6 +8,7 @@ from boxmill.store.documents import JsonStyle, pretty, printable
 from boxmill.store.durable import write_file
 from boxmill.store.fingerprint import differences, digest, file_sha256
 from boxmill.store.group_commit import JournalWriter
+from boxmill.store.heads import DumpHeader, HeadDump, HeadFiles, read_dump, read_dump_header, walk_dumps
 from boxmill.store.journal import Entry, Journal, next_epoch, recover
 from boxmill.store.ledger import RunLedger
 from boxmill.store.lock import RunLock
@@ -36,8 +37,11 @@ __all__ = [
     "OPEN",
     "Attempt",
     "CropFiles",
+    "DumpHeader",
     "Entry",
     "Finding",
+    "HeadDump",
+    "HeadFiles",
     "Input",
     "Journal",
     "JournalWriter",
@@ -60,6 +64,8 @@ __all__ = [
     "next_epoch",
     "pretty",
     "printable",
+    "read_dump",
+    "read_dump_header",
     "rebuild_json",
     "rebuild_text",
     "recover",
@@ -68,6 +74,7 @@ __all__ = [
     "run_tally",
     "seen",
     "verify",
+    "walk_dumps",
     "write_file",
     "write_manifest",
     "write_results",
