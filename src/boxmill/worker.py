@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -127,47 +127,39 @@ def _work(order: Order, link: WorkerLink, stopper: _Stopper, decoder: Decoder | 
     keep_freed_memory()
     settings = order.settings
     resolution = resolve_model(settings.model, fake=settings.engine.runtime == "fake")
-    spec = resolution.spec
-    root = None if order.root is None else os.fsencode(order.root)
-    manifest = Manifest(order.directory, root)
-    states = load(order.directory, manifest.total, retry_before=order.epoch if order.retry_failed else 0)
-    workers = worker_count(settings, manifest.total)
+    spec, rect, limits = resolution.spec, resolution.rect, DecodeLimits()
+    inputs = _Inputs(order, limits)
+    workers = worker_count(settings, inputs.total)
     runtime = make_runtime(settings, resolution, workers)
     loaded = perf_counter()
     postprocessor = make_postprocessor(settings, spec)
-    limits = DecodeLimits()
-    item = _Inputs(limits, moved=root is not None).item
-    first = next(manifest.open_inputs(states.status), None)
-    network = _likely_shape(None if first is None else item(first), spec.input, rect=resolution.rect)
+    network = _likely_shape(inputs.first(), spec.input, rect=rect)
     prove(runtime, postprocessor, network)
     shown = shown_conf(settings, spec)
     journal = JournalWriter(order.directory, order.epoch, order.writer, link.kept, shown)
-    suspects = frozenset(order.suspects)
-    run = Run(
-        Job(
-            items=(item(one) for one in manifest.open_inputs(states.status) if one.index not in suspects),
-            total=manifest.total,
-            alone=[item(one) for one in manifest if one.index in suspects] if suspects else (),
-            runtime=runtime,
-            postprocessor=postprocessor,
-            store=WorkerStore(journal, _files(order, spec.names), shown),
-            sink=CropFiles(order.directory, spec.names, shown) if settings.output.save_crop else None,
-            heads=_head_files(order, runtime),
-            rect=resolution.rect,
-            limits=limits,
-            workers=workers,
-            decode=decoder or _decoder(settings, spec.input, rect=resolution.rect),
-            reporter=link,
-            warm_up=network,
-        )
+    job = Job(
+        items=inputs.open(),
+        total=inputs.total,
+        alone=inputs.suspects(),
+        runtime=runtime,
+        postprocessor=postprocessor,
+        store=WorkerStore(journal, _files(order, spec.names), shown),
+        sink=CropFiles(order.directory, spec.names, shown) if settings.output.save_crop else None,
+        heads=_head_files(order, runtime),
+        rect=rect,
+        limits=limits,
+        workers=workers,
+        decode=decoder or _decoder(settings, spec.input, rect=rect),
+        reporter=link,
+        warm_up=network,
     )
-    if not states.counts.processed:  # one result says that the model works
-        trials = (item(one) for one in manifest.open_inputs(states.status) if one.index not in suspects)
-        run.rehearse(islice(trials, _REHEARSED))
-    run.warm_up()
-    stopper.attach(run)
-    link.ready({"workers": workers, "load": loaded - start, "warm-up": perf_counter() - loaded})
     try:
+        run = Run(job)
+        if not inputs.states.counts.processed:  # one result says that the model works
+            run.rehearse(islice(inputs.open(), _REHEARSED))
+        run.warm_up()
+        stopper.attach(run)
+        link.ready({"workers": workers, "load": loaded - start, "warm-up": perf_counter() - loaded})
         return run.execute(_TimesReport(link, run).observe)
     finally:
         journal.close()
@@ -208,14 +200,32 @@ class _TimesReport:
 
 
 class _Inputs:
-    """Frozen inputs as items; an archive is opened once."""
+    """What is left of a run's frozen inputs, as items; an archive is opened once."""
 
-    def __init__(self, limits: DecodeLimits, *, moved: bool) -> None:
-        self._max_bytes, self._moved = limits.max_bytes, moved
+    def __init__(self, order: Order, limits: DecodeLimits) -> None:
+        root = None if order.root is None else os.fsencode(order.root)
+        self._manifest = Manifest(order.directory, root)
+        self.total = self._manifest.total
+        self.states = load(order.directory, self.total, retry_before=order.epoch if order.retry_failed else 0)
+        self._suspects = frozenset(order.suspects)
+        self._max_bytes, self._moved = limits.max_bytes, root is not None
         self._readers: dict[Archive, ArchiveReader] = {}
 
-    def item(self, one: Input) -> EncodedItem:
-        """One input; make one shortly before it is read (see ArchiveReader.item)."""
+    def open(self) -> Iterator[EncodedItem]:
+        """Those without an outcome and without suspicion, in order; each is made shortly before it is read."""
+        open_inputs = self._manifest.open_inputs(self.states.status)
+        return (self._item(one) for one in open_inputs if one.index not in self._suspects)
+
+    def suspects(self) -> list[EncodedItem]:
+        """Those that have to be alone."""
+        return [self._item(one) for one in self._manifest if one.index in self._suspects] if self._suspects else []
+
+    def first(self) -> EncodedItem | None:
+        """The first without an outcome."""
+        first = next(self._manifest.open_inputs(self.states.status), None)
+        return None if first is None else self._item(first)
+
+    def _item(self, one: Input) -> EncodedItem:
         if one.refused is not None:
             return refused_item(one.index, one.key, *one.refused)
         if one.archive is not None:
