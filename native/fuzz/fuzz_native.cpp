@@ -247,24 +247,33 @@ struct LevelArrays {
     LevelArrays(const HeadRequest& request, const std::vector<int64_t>& counts, bool together, Numbers& numbers) {
         const int64_t values = request.classes + (request.activation == Activation::softmax);
         const int64_t boxes = request.head == Head::nanodet ? 4 * request.bins : 4;
+        const int64_t item = request.half ? 2 : 4;
         for (int64_t count : counts) {
-            const float* first = filled(count * (together ? values + boxes : values), numbers);
-            const float* second = together ? first + values : filled(count * boxes, numbers);
+            const char* first = filled(count * (together ? values + boxes : values), request.half, numbers);
+            const char* second = together ? first + item * values : filled(count * boxes, request.half, numbers);
             levels.push_back({first, second, together ? values + boxes : values, together ? values + boxes : boxes, count});
         }
     }
-    const float* filled(int64_t size, Numbers& numbers) {
+    const char* filled(int64_t size, bool half, Numbers& numbers) {
+        if (half) {
+            std::vector<uint16_t>& array = halves.emplace_back(static_cast<size_t>(size));
+            if (size == 0) array.reserve(1);  // as Python's empty arrays, which have an address
+            for (uint16_t& value : array) value = numbers.half();
+            return reinterpret_cast<const char*>(array.data());
+        }
         std::vector<float>& array = arrays.emplace_back(static_cast<size_t>(size));
-        if (size == 0) array.reserve(1);  // as Python's empty arrays, which have an address
+        if (size == 0) array.reserve(1);
         for (float& value : array) value = numbers.draw() % 4 == 0 ? numbers.coordinate() : numbers.number(8) - 2;
-        return array.data();
+        return reinterpret_cast<const char*>(array.data());
     }
 };
 
 // Heads whose class values and boxes lie apart.
 void fuzz_levels(Bytes& bytes) {
     HeadRequest request{};
-    request.head = static_cast<Head>(3 + bytes.byte() % 3);
+    const uint32_t form = bytes.byte();
+    request.head = static_cast<Head>(3 + form % 3);
+    request.half = form & 128;
     request.network_height = bytes.between(1, 40);
     request.network_width = bytes.between(1, 40);
     const bool nanodet = request.head == Head::nanodet, selected = request.head == Head::selected;
