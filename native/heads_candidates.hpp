@@ -34,6 +34,7 @@ struct Scores {
     static float score(float raw) { return raw; }
     static float floor(float conf) { return conf; }
     static bool below(float, float) { return false; }
+    static float limit(float, float conf) { return conf; }  // what `ranked` must exceed
     static float ranked(float value, float objectness) { return objectness * value; }
     static int32_t key(int32_t bits) { return bits; }
     static uint32_t mark_bits(int32_t bits) { return static_cast<uint32_t>(bits); }
@@ -45,6 +46,7 @@ struct Scores {
 struct Logits {
     static float score(float raw) { return sigmoid(raw); }
     static bool below(float raw, float floor) { return raw <= floor; }
+    static float limit(float floor, float) { return floor; }
     static float ranked(float value, float) { return value; }
     static int32_t key(int32_t bits) { return bits ^ ((bits >> 31) & INT32_MAX); }  // orders as the float does; its own inverse
     static uint32_t mark_bits(int32_t bits) { return static_cast<uint32_t>(bits) << 1; }
@@ -218,22 +220,42 @@ struct Anchor {
     float objectness;  // 1 where the head has none: multiplying by it changes nothing
 };
 
+// Whether none of some values can pass: each is below the floor, or its score is not above conf. False for a NaN.
+template <class Kind>
+static bool none_of(const float* classes, int64_t count, float objectness, float limit) {
+    int32_t any = 0;
+    for (int64_t c = 0; c < count; ++c) any |= !(Kind::ranked(classes[c], objectness) <= limit);
+    return any == 0;
+}
+
+template <class Kind>
+static void add_pair(Search& search, const Anchor& anchor, const float* box, int64_t label) {
+    const HeadRequest& q = search.q;
+    const float raw = anchor.classes[label];
+    if (Kind::below(raw, search.floor) || !is_wanted(q, label)) return;
+    const float score = anchor.objectness * Kind::score(raw);
+    if (score <= q.conf) return;  // false for NaN
+    if (score == score && box != nullptr)
+        push(search.found, box, score, label, anchor.index);
+    else
+        ++search.found.nan;
+}
+
+// Most classes of an anchor do not pass: they are looked at sixteen together first.
 template <class Kind>
 static void add_pairs(Search& search, const Anchor& anchor) {
-    const HeadRequest& q = search.q;
-    Candidates& found = search.found;
-    reserve(found, q.classes, search.arena);
+    constexpr int64_t step = 16;
+    const int64_t classes = search.q.classes;
+    const float limit = Kind::limit(search.floor, search.q.conf);
+    reserve(search.found, classes, search.arena);
     float box[4];
-    const bool has_box = decode_box(search, anchor.box, anchor.index, box);
-    for (int64_t c = 0; c < q.classes; ++c) {
-        const float raw = anchor.classes[c];
-        if (Kind::below(raw, search.floor) || !is_wanted(q, c)) continue;
-        const float score = anchor.objectness * Kind::score(raw);
-        if (score <= q.conf) continue;  // false for NaN
-        if (score == score && has_box)
-            push(found, box, score, c, anchor.index);
-        else
-            ++found.nan;
+    const float* found = decode_box(search, anchor.box, anchor.index, box) ? box : nullptr;
+    for (int64_t c = 0; c < classes; c += step) {
+        const int64_t end = c + step < classes ? c + step : classes;
+        const bool none = end == c + step ? none_of<Kind>(anchor.classes + c, step, anchor.objectness, limit)
+                                          : none_of<Kind>(anchor.classes + c, end - c, anchor.objectness, limit);
+        if (none) continue;
+        for (int64_t label = c; label < end; ++label) add_pair<Kind>(search, anchor, found, label);
     }
 }
 

@@ -106,17 +106,13 @@ static const typename Order::Element* row_of(const HeadRequest& q, int64_t row) 
 }
 
 template <class Order, int rows>
-static void fold_rows(const HeadRequest& q, int64_t first, const Best<Order>& best) {
+static void fold_rows(const typename Order::Element* __restrict raw, int64_t step, int64_t anchors,
+                      typename Order::Group mine, const Best<Order>& best) {
     using Value = typename Order::Value;
     using Mark = typename Order::Mark;
-    using Group = typename Order::Group;
-    constexpr int64_t most = INT16_MAX;  // what every Group holds
-    const typename Order::Element* __restrict raw = row_of<Order>(q, 4 + first);
     Value* __restrict value = best.value;
     Mark* __restrict mark = best.mark;
-    Group* __restrict group = best.group;
-    const Group mine = static_cast<Group>(first / group_rows < most ? first / group_rows : most);
-    const int64_t anchors = q.anchors, step = q.row_step;
+    typename Order::Group* __restrict group = best.group;
     for (int64_t a = 0; a < anchors; ++a) {
         Value top = Order::load(raw + a);
         Mark high = Order::mark(top);
@@ -133,6 +129,14 @@ static void fold_rows(const HeadRequest& q, int64_t first, const Best<Order>& be
     }
 }
 
+// Folds `rows` classes from `first` on.
+template <class Order, int rows>
+static void fold_classes(const HeadRequest& q, int64_t first, const Best<Order>& best) {
+    constexpr int64_t most = INT16_MAX;  // what every Group holds
+    const int64_t group = first / group_rows < most ? first / group_rows : most;
+    fold_rows<Order, rows>(row_of<Order>(q, 4 + first), q.row_step, q.anchors, static_cast<typename Order::Group>(group), best);
+}
+
 template <class Order>
 static Best<Order> scan_rows(const HeadRequest& q, Arena& arena) {
     const size_t n = static_cast<size_t>(q.anchors);
@@ -144,8 +148,8 @@ static Best<Order> scan_rows(const HeadRequest& q, Arena& arena) {
         best.group[a] = 0;
     }
     int64_t c = 0;
-    for (; c + group_rows <= q.classes; c += group_rows) fold_rows<Order, group_rows>(q, c, best);
-    for (; c < q.classes; ++c) fold_rows<Order, 1>(q, c, best);
+    for (; c + group_rows <= q.classes; c += group_rows) fold_classes<Order, group_rows>(q, c, best);
+    for (; c < q.classes; ++c) fold_classes<Order, 1>(q, c, best);
     return best;
 }
 
@@ -193,6 +197,26 @@ static void add_best_of_column(Search& search, const Best<Order>& best, int64_t 
     push_number(search, column, score, label, a);
 }
 
+// A few anchors at a time, row by row: neighbours share cache lines, and reads need not wait for one another.
+template <class Order>
+static void add_all_pairs(Search& search, const int32_t* picked, int64_t count) {
+    constexpr int64_t together = 16;
+    const HeadRequest& q = search.q;
+    const int64_t rows = 4 + q.classes;
+    float* columns = search.arena.take<float>(static_cast<size_t>(together * rows));
+    for (int64_t i = 0; i < count; i += together) {
+        const int64_t some = count - i < together ? count - i : together;
+        for (int64_t k = 0; k < rows; ++k) {
+            const typename Order::Element* row = row_of<Order>(q, k);
+            for (int64_t j = 0; j < some; ++j) columns[j * rows + k] = value_of(row[picked[i + j]]);
+        }
+        for (int64_t j = 0; j < some; ++j) {
+            const float* column = columns + j * rows;
+            add_pairs<typename Order::Kind>(search, {picked[i + j], column, column + 4, 1.0f});
+        }
+    }
+}
+
 template <class Order>
 static Candidates find_in_rows(const HeadRequest& q, Arena& arena) {
     Search search{q, arena, Order::Kind::floor(q.conf)};
@@ -204,11 +228,7 @@ static Candidates find_in_rows(const HeadRequest& q, Arena& arena) {
         for (int64_t i = 0; i < count; ++i) add_best_of_column(search, best, picked[i]);
         return search.found;
     }
-    float* column = arena.take<float>(static_cast<size_t>(4 + q.classes));
-    for (int64_t i = 0; i < count; ++i) {
-        load_column<Order>(q, picked[i], 0, 4 + q.classes, column);
-        add_pairs<typename Order::Kind>(search, {picked[i], column, column + 4, 1.0f});
-    }
+    add_all_pairs<Order>(search, picked, count);
     return search.found;
 }
 
