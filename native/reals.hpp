@@ -1,5 +1,6 @@
-// float32 in the widest registers of this instruction set. What compilers make of the same loops is right, but reduces "any lane
-// above" by a tree of shuffles: with masks NMS of 30000 crowded boxes of one class takes RATIO of the time (x86-64-v4, GCC 12).
+// float32 in the widest registers of this instruction set. Compilers vectorise the same loops, but find "any lane above" by a
+// tree of shuffles: with masks NMS of 5000 crowded boxes takes 0.75 of the time at 80 classes and 0.65 at one (bench/nms.py,
+// x86-64-v4, GCC 12).
 #pragma once
 #include <cstring>
 
