@@ -228,15 +228,23 @@ static bool none_of(const float* classes, int64_t count, float objectness, float
     return any == 0;
 }
 
+// The decoded box of one anchor, for all of its classes.
+struct Place {
+    int64_t anchor;
+    float box[4];
+    bool is_number;
+
+    Place(Search& search, int64_t index, const float* raw) : anchor(index), is_number(decode_box(search, raw, index, box)) {}
+};
+
 template <class Kind>
-static void add_pair(Search& search, const Anchor& anchor, const float* box, int64_t label) {
+static void add_pair(Search& search, const Place& place, float objectness, float raw, int64_t label) {
     const HeadRequest& q = search.q;
-    const float raw = anchor.classes[label];
     if (Kind::below(raw, search.floor) || !is_wanted(q, label)) return;
-    const float score = anchor.objectness * Kind::score(raw);
+    const float score = objectness * Kind::score(raw);
     if (score <= q.conf) return;  // false for NaN
-    if (score == score && box != nullptr)
-        push(search.found, box, score, label, anchor.index);
+    if (score == score && place.is_number)
+        push(search.found, place.box, score, label, place.anchor);
     else
         ++search.found.nan;
 }
@@ -248,14 +256,14 @@ static void add_pairs(Search& search, const Anchor& anchor) {
     const int64_t classes = search.q.classes;
     const float limit = Kind::limit(search.floor, search.q.conf);
     reserve(search.found, classes, search.arena);
-    float box[4];
-    const float* found = decode_box(search, anchor.box, anchor.index, box) ? box : nullptr;
+    const Place place(search, anchor.index, anchor.box);
     for (int64_t c = 0; c < classes; c += step) {
         const int64_t end = c + step < classes ? c + step : classes;
         const bool none = end == c + step ? none_of<Kind>(anchor.classes + c, step, anchor.objectness, limit)
                                           : none_of<Kind>(anchor.classes + c, end - c, anchor.objectness, limit);
         if (none) continue;
-        for (int64_t label = c; label < end; ++label) add_pair<Kind>(search, anchor, found, label);
+        for (int64_t label = c; label < end; ++label)
+            add_pair<Kind>(search, place, anchor.objectness, anchor.classes[label], label);
     }
 }
 

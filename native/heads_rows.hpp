@@ -173,9 +173,9 @@ static int64_t pick_anchors(const Best<Order>& best, int64_t anchors, float floo
 }
 
 template <class Order>
-static void load_column(const HeadRequest& q, int64_t anchor, int64_t first, int64_t count, float* column) {
-    const typename Order::Element* at = row_of<Order>(q, first) + anchor;
-    for (int64_t k = 0; k < count; ++k) column[k] = value_of(at[k * q.row_step]);
+static void load_column(const HeadRequest& q, int64_t anchor, float* column) {
+    const typename Order::Element* at = row_of<Order>(q, 0) + anchor;
+    for (int k = 0; k < 4; ++k) column[k] = value_of(at[k * q.row_step]);
 }
 
 template <class Order>
@@ -193,42 +193,86 @@ static void add_best_of_column(Search& search, const Best<Order>& best, int64_t 
     while (value_of(at[label * q.row_step]) != raw) ++label;
     if (!is_wanted(q, label)) return;
     float column[4];
-    load_column<Order>(q, a, 0, 4, column);
+    load_column<Order>(q, a, column);
     push_number(search, column, score, label, a);
 }
 
-// A few anchors at a time, row by row: neighbours share cache lines, and reads need not wait for one another.
+// Values that may pass, or are NaN: row by row, and in a row by increasing anchor; grows in the arena.
+struct Pairs {
+    int32_t *anchors = nullptr, *labels = nullptr;
+    int64_t count = 0, capacity = 0;
+
+    void reserve(int64_t more, Arena& arena) {
+        if (capacity - count >= more) return;
+        capacity = 2 * capacity > count + more ? 2 * capacity : count + more + 1024;
+        anchors = regrown(anchors, count, capacity, arena);
+        labels = regrown(labels, count, capacity, arena);
+    }
+};
+
 template <class Order>
-static void add_all_pairs(Search& search, const int32_t* picked, int64_t count) {
-    constexpr int64_t together = 16;
+static bool may_pass(typename Order::Value value, typename Order::Value least) {
+    return (value > least) | Order::is_nan(value, Order::mark(value));
+}
+
+template <class Order>
+static void find_pairs(Search& search, int64_t label, Pairs& pairs) {
+    constexpr int64_t block = 64;
     const HeadRequest& q = search.q;
-    const int64_t rows = 4 + q.classes;
-    float* columns = search.arena.take<float>(static_cast<size_t>(together * rows));
-    for (int64_t i = 0; i < count; i += together) {
-        const int64_t some = count - i < together ? count - i : together;
-        for (int64_t k = 0; k < rows; ++k) {
-            const typename Order::Element* row = row_of<Order>(q, k);
-            for (int64_t j = 0; j < some; ++j) columns[j * rows + k] = value_of(row[picked[i + j]]);
+    const typename Order::Value least = Order::least(Order::Kind::limit(search.floor, q.conf));
+    const typename Order::Element* row = row_of<Order>(q, 4 + label);
+    for (int64_t start = 0; start < q.anchors; start += block) {
+        const int64_t end = start + block < q.anchors ? start + block : q.anchors;
+        int32_t any = 0;
+        for (int64_t a = start; a < end; ++a) any |= may_pass<Order>(Order::load(row + a), least);
+        if (any == 0) continue;
+        pairs.reserve(block, search.arena);
+        for (int64_t a = start; a < end; ++a) {
+            pairs.anchors[pairs.count] = static_cast<int32_t>(a);
+            pairs.labels[pairs.count] = static_cast<int32_t>(label);
+            pairs.count += may_pass<Order>(Order::load(row + a), least);
         }
-        for (int64_t j = 0; j < some; ++j) {
-            const float* column = columns + j * rows;
-            add_pairs<typename Order::Kind>(search, {picked[i + j], column, column + 4, 1.0f});
-        }
+    }
+}
+
+// Every (anchor, class): the rows are streamed once, and what was found is then counted into the order of anchors.
+template <class Order>
+static void add_all_pairs(Search& search) {
+    const HeadRequest& q = search.q;
+    Pairs pairs;
+    for (int64_t c = 0; c < q.classes; ++c)
+        if (is_wanted(q, c)) find_pairs<Order>(search, c, pairs);
+    reserve(search.found, pairs.count, search.arena);
+    const size_t anchors = static_cast<size_t>(q.anchors);
+    int64_t* ends = search.arena.take<int64_t>(anchors + 1);  // at first: where each anchor's labels begin
+    std::memset(ends, 0, (anchors + 1) * sizeof(int64_t));
+    for (int64_t i = 0; i < pairs.count; ++i) ++ends[pairs.anchors[i] + 1];
+    for (size_t a = 0; a < anchors; ++a) ends[a + 1] += ends[a];
+    int32_t* labels = search.arena.take<int32_t>(static_cast<size_t>(pairs.count));
+    for (int64_t i = 0; i < pairs.count; ++i) labels[ends[pairs.anchors[i]]++] = pairs.labels[i];
+    int64_t next = 0;
+    for (int64_t a = 0; a < q.anchors; ++a) {
+        if (next == ends[a]) continue;
+        float column[4];
+        load_column<Order>(q, a, column);
+        const Place place(search, a, column);
+        for (; next < ends[a]; ++next)
+            add_pair<typename Order::Kind>(search, place, 1.0f, value_of(row_of<Order>(q, 4 + labels[next])[a]), labels[next]);
     }
 }
 
 template <class Order>
 static Candidates find_in_rows(const HeadRequest& q, Arena& arena) {
     Search search{q, arena, Order::Kind::floor(q.conf)};
+    if (q.multi_label) {
+        add_all_pairs<Order>(search);
+        return search.found;
+    }
     const Best<Order> best = scan_rows<Order>(q, arena);
     int32_t* picked = arena.take<int32_t>(static_cast<size_t>(q.anchors));
     const int64_t count = pick_anchors(best, q.anchors, search.floor, picked);
-    if (!q.multi_label) {
-        reserve(search.found, count, arena);
-        for (int64_t i = 0; i < count; ++i) add_best_of_column(search, best, picked[i]);
-        return search.found;
-    }
-    add_all_pairs<Order>(search, picked, count);
+    reserve(search.found, count, arena);
+    for (int64_t i = 0; i < count; ++i) add_best_of_column(search, best, picked[i]);
     return search.found;
 }
 
