@@ -3,9 +3,10 @@
     PYTHONPATH=src python bench/postprocess.py                  # synthetic heads
     PYTHONPATH=src python bench/postprocess.py --photos 32 --write   # and heads of real models on real photos
 
-One thread each, best class per anchor, IoU .45, at most 300 objects. ultralytics runs in a process of its own
-(--peer, default .venv-peers/bin/python); rounds alternate. The floor is numpy's maximum over the same array. Real heads
-need BOXMILL_ASSETS. Times are medians in µs a head, measured from Python.
+One thread each, IoU .45, at most 300 objects; best class per anchor on both sides, or every class on both. ultralytics
+runs in a process of its own (--peer, default .venv-peers/bin/python); rounds alternate. The floor is numpy's maximum
+over the same array: vectorised, one read of every number and nothing else. Cold: another 64 MB were written before each
+call. Real heads need BOXMILL_ASSETS. Times are medians in µs a head, measured from Python.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ import argparse
 import json
 import os
 import subprocess
+import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -30,7 +33,19 @@ from boxmill.types import HeadSpec
 
 ROOT = Path(__file__).parent.parent
 IOU, ROUNDS, CALLS = 0.45, 7, 15
-SYNTHETIC = [(0, 0.25), (80, 0.25), (300, 0.25), (950, 0.25), (1200, 0.25), (2080, 0.001), (4950, 0.001), (8400, 0.001)]
+NETWORK = (640, 640)
+# Candidates, conf, anchors, whether every class of an anchor counts.
+SYNTHETIC = [
+    *((hits, 0.25, 8400, False) for hits in (0, 80, 300, 950, 1200)),
+    *((hits, 0.001, 8400, False) for hits in (2080, 4950, 8400)),
+    *((hits, 0.001, 8400, True) for hits in (2080, 4950, 8400)),
+    (1200, 0.25, 33600, False),
+]
+COLUMNS = (
+    "heads | objects | boxmill | floor | boxmill / floor | float16 | float16 / float32 | cold | cold floor | "
+    "ultralytics | ultralytics / boxmill | unlike"
+)
+EVICTED = 64 << 20  # bytes
 
 
 class Peer:
@@ -49,8 +64,9 @@ class Peer:
         )
         self.heads, self.found = folder / "heads.npy", folder / "found.npy"
 
-    def measure(self, conf: float, calls: int) -> list[float]:
-        request = {"heads": str(self.heads), "found": str(self.found), "conf": conf, "iou": IOU, "calls": calls}
+    def measure(self, post: Postprocessor, calls: int) -> list[float]:
+        request = {"heads": str(self.heads), "found": str(self.found), "conf": post.conf, "iou": post.iou}
+        request |= {"calls": calls, "multi_label": post.multi_label}
         print(json.dumps(request), file=self.process.stdin, flush=True)
         return json.loads(self.process.stdout.readline())["us"]
 
@@ -59,16 +75,23 @@ class Peer:
         self.process.wait()
 
 
+def once(call, head: np.ndarray) -> float:
+    start = time.perf_counter()
+    call(head)
+    return time.perf_counter() - start
+
+
 def timed(call, heads: np.ndarray, calls: int) -> list[float]:
     """Median µs of `call` for each head."""
+    return [1e6 * median(once(call, head) for _ in range(calls)) for head in heads]
+
+
+def timed_cold(call, heads: np.ndarray, other: np.ndarray) -> list[float]:
+    """The same for heads that no cache holds any more."""
     times = []
-    for head in heads:
-        each = []
-        for _ in range(calls):
-            start = time.perf_counter()
-            call(head)
-            each.append(time.perf_counter() - start)
-        times.append(1e6 * median(each))
+    for head in heads[:4]:
+        other += 1
+        times.append(1e6 * once(call, head))
     return times
 
 
@@ -77,24 +100,43 @@ def rows(boxes, scores, classes) -> set[bytes]:
     return {row.tobytes() for row in table}
 
 
-def compare(name: str, heads: np.ndarray, post: Postprocessor, peer: Peer | None) -> str:
-    """One row of the table. Without a peer (it does not know the layout), its columns stay empty."""
-    network = (640, 640)
+def measure(heads: np.ndarray, post: Postprocessor, peer: Peer | None) -> dict[str, list[list[float]]]:
+    """Rounds of µs for each head (cold: of a few), for each side."""
     few = CALLS if len(heads) == 1 else 3
-    times: dict[str, list[list[float]]] = {"ours": [], "floor": [], "peer": []}
+    narrow = np.clip(heads, -6e4, 6e4).astype(np.float16)
+    other = np.zeros(EVICTED, np.uint8)
+    times: dict[str, list[list[float]]] = {}
+
+    def add(side: str, found: list[float]) -> None:
+        times.setdefault(side, []).append(found)
+
+    def ours(head: np.ndarray):
+        return post(head, NETWORK)
+
     if peer:
         np.save(peer.heads, heads)
     for _ in range(ROUNDS):
-        times["ours"].append(timed(lambda head: post(head, network), heads, few))
-        times["floor"].append(timed(np.max, heads, few))
+        add("ours", timed(ours, heads, few))
+        add("floor", timed(np.max, heads, few))
+        add("float16", timed(ours, narrow, few))
+        add("cold", timed_cold(ours, heads, other))
+        add("cold floor", timed_cold(np.max, heads, other))
         if peer:
-            times["peer"].append(peer.measure(post.conf, few if post.conf > 0.1 else 3))
-    us = {side: np.median(np.array(each), axis=0) for side, each in times.items() if each}  # (N,) each
-    ours, floor = np.median(us["ours"]), np.median(us["floor"])
-    objects = median(len(post(head, network)[0]) for head in heads)
+            add("peer", peer.measure(post, few if post.conf > 0.1 else 3))
+    return times
+
+
+def compare(name: str, heads: np.ndarray, post: Postprocessor, peer: Peer | None) -> str:
+    """One row of the table. Without a peer (it does not know the layout), its columns stay empty."""
+    us = {side: np.median(np.array(each), axis=0) for side, each in measure(heads, post, peer).items()}  # (N,) each
+    ours, floor, half, cold, cold_floor = (
+        np.median(us[side]) for side in ("ours", "floor", "float16", "cold", "cold floor")
+    )
+    objects = median(len(post(head, NETWORK)[0]) for head in heads)
     cells = [name, f"{objects:.0f}", f"{ours:.0f}", f"{floor:.0f}", f"{ours / floor:.1f}"]
+    cells += [f"{half:.0f}", f"{half / ours:.2f}", f"{cold:.0f}", f"{cold_floor:.0f}"]
     if peer:
-        last, theirs = post(heads[-1], network)[0], np.load(peer.found)
+        last, theirs = post(heads[-1], NETWORK)[0], np.load(peer.found)
         unlike = len(rows(last.boxes, last.scores, last.classes) ^ rows(theirs[:, :4], theirs[:, 4], theirs[:, 5]))
         cells += [f"{np.median(us['peer']):.0f}", f"**{np.median(us['peer'] / us['ours']):.1f}**", str(unlike)]
     else:
@@ -102,6 +144,66 @@ def compare(name: str, heads: np.ndarray, post: Postprocessor, peer: Peer | None
     line = "| " + " | ".join(cells) + " |"
     print(line, flush=True)
     return line
+
+
+def two_threads(seed: int) -> str:
+    """The same batches one after another, and by two threads that share a Postprocessor; numpy's maximum likewise."""
+    post = Postprocessor(HeadSpec("yolo"), 0.25, IOU)
+    batch = np.concatenate([candidates.yolo_head(300, 600, seed=seed + i) for i in range(8)])
+    halves = [batch[:4], batch[4:]]
+    ratios: dict[str, list[float]] = {"boxmill": [], "numpy": []}
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(ROUNDS):
+            for name, call in (("boxmill", lambda half: post(half, NETWORK)), ("numpy", np.max)):
+
+                def work(half: np.ndarray, call=call) -> None:
+                    for _ in range(2 * CALLS):
+                        call(half)
+
+                start = time.perf_counter()
+                for half in halves:
+                    work(half)
+                alone = time.perf_counter()
+                list(pool.map(work, halves))
+                ratios[name].append((alone - start) / (time.perf_counter() - alone))
+    return (
+        f"Two threads, each with a batch of 4 heads (300 candidates each): {median(ratios['boxmill']):.2f} times as "
+        f"fast as one (numpy's maximum, which shows how free both cores were: {median(ratios['numpy']):.2f})."
+    )
+
+
+PROGRAM = """
+import sys, time; sys.path.insert(0, "bench")
+import candidates
+from statistics import median
+from boxmill.post import Postprocessor, nms
+from boxmill.types import HeadSpec
+post, head, boxes = Postprocessor(HeadSpec("yolo")), candidates.yolo_head(1200, 600), candidates.crowded(5000)
+for call in (lambda: post(head, (640, 640)), lambda: nms(*boxes)):
+    times = []
+    for _ in range(60):
+        start = time.perf_counter(); call(); times.append(time.perf_counter() - start)
+    print(1e6 * median(times))
+"""
+
+
+def instruction_sets() -> str:
+    """Each in a process of its own, alternating."""
+    names = _native.isas()
+    found: dict[str, list[list[float]]] = {name: [] for name in names}
+    for _ in range(3):
+        for name in names:
+            run = subprocess.run(
+                [sys.executable, "-c", PROGRAM],
+                env={**os.environ, "BOXMILL_ISA": name}, cwd=ROOT, capture_output=True, text=True, check=True,
+            )  # fmt: skip
+            found[name].append([float(line) for line in run.stdout.split()])
+    best = np.median(found[names[0]], axis=0)
+    lines = ["| instruction set | head, 1200 candidates | NMS, 5000 crowded | times the best |", "|---" * 4 + "|"]
+    for name in names:
+        head, boxes = us = np.median(found[name], axis=0)
+        lines.append(f"| {name} | {head:.0f} | {boxes:.0f} | {', '.join(f'{ratio:.2f}' for ratio in us / best)} |")
+    return "\n".join(lines)
 
 
 def real_heads(model: str, photos: int, normalize: bool) -> np.ndarray:
@@ -134,25 +236,27 @@ def as_yolo(raw: np.ndarray) -> np.ndarray:
 
 
 def table(arguments: argparse.Namespace, peer: Peer) -> str:
-    lines = [
-        "| heads | objects | boxmill | floor | boxmill / floor | ultralytics | ultralytics / boxmill | unlike |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    lines = [f"| {COLUMNS} |", "|---" * 12 + "|"]
     yolo = HeadSpec("yolo")
-    for hits, conf in SYNTHETIC:
-        heads = candidates.yolo_head(hits if conf > 0.1 else 80, 600 if conf > 0.1 else hits - 80, seed=arguments.seed)
-        lines.append(compare(f"84x8400, {hits} candidates at {conf}", heads, Postprocessor(yolo, conf, IOU), peer))
+    for hits, conf, anchors, multi_label in SYNTHETIC:
+        usual = conf > 0.1
+        heads = candidates.yolo_head(
+            hits if usual else 80, 600 if usual else hits - 80, anchors=anchors, seed=arguments.seed
+        )
+        post = Postprocessor(yolo, conf, IOU, multi_label=multi_label)
+        kind = ", multi-label" if multi_label else ""
+        lines.append(compare(f"84x{anchors}, {hits} candidates at {conf}{kind}", heads, post, peer))
     if not arguments.photos:
         return "\n".join(lines)
     small = real_heads("yolov9t_relu_320_3cls.onnx", arguments.photos, True)
     large = real_heads("yolov5n_640.onnx", arguments.photos, True)
-    for conf in (0.25, 0.001):
-        post = Postprocessor(yolo, conf, IOU)
-        lines.append(compare(f"YOLOv9-t 7x2100, {arguments.photos} photos, at {conf}", small, post, peer))
-        lines.append(compare(f"YOLOv5n as 84x25200, photos, at {conf}", as_yolo(large), post, peer))
-        lines.append(
-            compare(f"YOLOv5n 25200x85, photos, at {conf}", large, replace(post, head=HeadSpec("yolov5")), None)
-        )
+    for conf, multi_label in ((0.25, False), (0.001, False), (0.001, True)):
+        post = Postprocessor(yolo, conf, IOU, multi_label=multi_label)
+        kind = f"at {conf}" + (", multi-label" if multi_label else "")
+        lines.append(compare(f"YOLOv9-t 7x2100, {arguments.photos} photos, {kind}", small, post, peer))
+        lines.append(compare(f"YOLOv5n as 84x25200, photos, {kind}", as_yolo(large), post, peer))
+        own = replace(post, head=HeadSpec("yolov5"))
+        lines.append(compare(f"YOLOv5n 25200x85, photos, {kind}", large, own, None))
     return "\n".join(lines)
 
 
@@ -171,8 +275,9 @@ def main() -> None:
         [arguments.peer, "-c", "import torch, ultralytics; print(torch.__version__, ultralytics.__version__)"],
         capture_output=True, text=True, check=True,
     ).stdout.split()  # fmt: skip
+    others = f"{two_threads(arguments.seed)}\n\n{instruction_sets()}"
     body = (
-        f"## Raw head to boxes, µs a head from Python, IoU {IOU}, one thread\n\n{lines}\n\n"
+        f"## Raw head to boxes, µs a head from Python, IoU {IOU}, one thread\n\n{lines}\n\n{others}\n\n"
         "The floor is numpy's maximum over the same head; `unlike`: rows of the last head that only one side reports "
         "(ultralytics separates classes by adding offsets to coordinates, which costs their low bits).\n\n"
         f"{results.environment(('numpy', 'openvino'))}\n- Peer: ultralytics {version[-1]}, torch {version[-2]}; "

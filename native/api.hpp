@@ -60,9 +60,9 @@ enum class Activation : int32_t { none, sigmoid, softmax };
 
 // Anchors of nanodet, detr and selected heads, one image's: class values and boxes, each in rows of their own.
 struct Level {
-    const float* values;  // (anchors, C), (anchors, C + 1) for a softmax, (anchors, 1) for selected: the score
-    const float* boxes;   // (anchors, 4): cx, cy, w, h for detr, x1, y1, x2, y2 for selected; (anchors, 4 * bins) for nanodet
-    int64_t value_step, box_step;  // floats from one row to the next
+    const void* values;  // (anchors, C), (anchors, C + 1) for a softmax, (anchors, 1) for selected: the score
+    const void* boxes;   // (anchors, 4): cx, cy, w, h for detr, x1, y1, x2, y2 for selected; (anchors, 4 * bins) for nanodet
+    int64_t value_step, box_step;  // numbers from one row to the next
     int64_t anchors;
 };
 
@@ -70,7 +70,9 @@ struct Level {
 constexpr int32_t skipped_row = -1, no_class = -2;
 
 struct HeadRequest {
-    const float* raw;  // yolo, yolov5, yolox, one image: (4 + C, A) for yolo, else (A, 5 + C); contiguous
+    bool half;         // raw arrays are float16; otherwise float32
+    const void* raw;   // yolo, yolov5, yolox, one image: (4 + C, A) for yolo, else (A, 5 + C); rows contiguous
+    int64_t row_step;  // numbers from one row of `raw` to the next
     int64_t anchors;   // of `raw`
     const Level* levels;  // the other heads
     int32_t level_count;

@@ -93,12 +93,12 @@ void resample(const RgbImage& source, const NetworkImage& target, const Place& p
     chosen->resample(request, arena);
 }
 
-// A C-contiguous, aligned view of any object with the buffer protocol; numpy arrays foremost. Much cheaper than a DLPack
-// exchange, which matters for a call of a few microseconds.
+// An aligned view of any object with the buffer protocol; numpy arrays foremost. C-contiguous, unless strides are asked for.
+// Much cheaper than a DLPack exchange, which matters for a call of a few microseconds.
 class View {
 public:
-    explicit View(nb::handle source) : none_(source.is_none()) {
-        held_ = !none_ && PyObject_GetBuffer(source.ptr(), &buffer_, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT) == 0;
+    explicit View(nb::handle source, int form = PyBUF_C_CONTIGUOUS) : none_(source.is_none()) {
+        held_ = !none_ && PyObject_GetBuffer(source.ptr(), &buffer_, form | PyBUF_FORMAT) == 0;
         if (!held_ && !none_) PyErr_Clear();
     }
     View(const View&) = delete;
@@ -113,6 +113,7 @@ public:
     }
     bool is_none() const { return none_; }
     Py_ssize_t length(int dimension) const { return buffer_.shape[dimension]; }
+    Py_ssize_t step(int dimension) const { return buffer_.strides[dimension]; }  // bytes
     const void* data() const { return buffer_.buf; }
 
 private:
@@ -271,6 +272,23 @@ void set_limits(HeadRequest& request, const Limits& limits, bool agnostic, bool 
     request.limits = {static_cast<float>(limits.iou), limits.max_nms, limits.max_det, true};
 }
 
+// Raw heads of a batch: (images, rows, columns) float32 or float16, rows contiguous, rows and images any steps apart.
+struct Heads {
+    View view;
+    bool half = false;
+
+    explicit Heads(nb::handle raw) : view(raw, PyBUF_STRIDES) {}
+
+    bool read() {
+        half = view.is("e", 2, 3);
+        if (!half && !view.is("f", 4, 3)) return false;
+        const Py_ssize_t item = half ? 2 : 4;
+        return (view.length(2) <= 1 || view.step(2) == item) && view.step(1) % item == 0 && view.step(0) % item == 0;
+    }
+    int64_t row_step() const { return view.step(1) / (half ? 2 : 4); }
+    const void* image(Py_ssize_t i) const { return static_cast<const char*>(view.data()) + i * view.step(0); }
+};
+
 // False where one is not of the plain form.
 bool set_buffers(HeadRequest& request, const View& wanted, const View& geometry, Py_ssize_t images) {
     if (!wanted.is_none() && !(wanted.is("B", 1, 1) && wanted.length(0) == request.classes)) return false;
@@ -280,9 +298,9 @@ bool set_buffers(HeadRequest& request, const View& wanted, const View& geometry,
     return true;
 }
 
-// Runs the images one after another without the GIL; `next` moves the request's raw pointers on by one image.
-template <class Next>
-nb::list answers(HeadRequest& request, Py_ssize_t images, Next next) {
+// Runs the images one after another without the GIL; `select(i)` sets the request's raw pointers to image i.
+template <class Select>
+nb::list answers(HeadRequest& request, Py_ssize_t images, Select select) {
     std::vector<Found> found;
     {
         nb::gil_scoped_release unlocked;
@@ -290,8 +308,8 @@ nb::list answers(HeadRequest& request, Py_ssize_t images, Next next) {
         for (Py_ssize_t i = 0; i < images; ++i) {
             Arena& arena = thread_arena();
             arena.reset();
+            select(i);
             found.push_back(copied(chosen->head(request, arena)));
-            next();
             if (request.geometry != nullptr) request.geometry += 6;
         }
     }
@@ -315,12 +333,14 @@ std::vector<int32_t> integers(const nb::tuple& values) {
 nb::object postprocess_call(nb::handle raw, int head, bool normalized, bool sigmoid, nb::tuple strides,
                             std::pair<int32_t, int32_t> network, double conf, double iou, int64_t max_det, int64_t max_nms,
                             nb::handle wanted, bool agnostic, bool multi_label, nb::handle geometry) {
-    const View heads(raw), chosen_classes(wanted), places(geometry);
-    if (!heads.is("f", 4, 3)) return nb::none();
-    const Py_ssize_t images = heads.length(0), rows = heads.length(1), columns = heads.length(2);
+    Heads heads(raw);
+    const View chosen_classes(wanted), places(geometry);
+    if (!heads.read()) return nb::none();
+    const Py_ssize_t images = heads.view.length(0), rows = heads.view.length(1), columns = heads.view.length(2);
     const bool by_class = static_cast<Head>(head) == Head::yolo;
     HeadRequest request{};
-    request.raw = static_cast<const float*>(heads.data());
+    request.half = heads.half;
+    request.row_step = heads.row_step();
     request.anchors = by_class ? columns : rows;
     request.classes = by_class ? rows - 4 : columns - 5;
     if (request.classes < 1 || request.anchors > most_rows || request.classes > most_rows) return nb::none();
@@ -334,7 +354,7 @@ nb::object postprocess_call(nb::handle raw, int head, bool normalized, bool sigm
     request.network_width = network.second;
     request.strides = steps.data();
     request.stride_count = static_cast<int32_t>(steps.size());
-    return answers(request, images, [&] { request.raw += rows * columns; });
+    return answers(request, images, [&](Py_ssize_t i) { request.raw = heads.image(i); });
 }
 
 // One entry of `levels`: (values, first column, boxes, first column); all images.
@@ -345,23 +365,25 @@ struct LevelArrays {
     explicit LevelArrays(const nb::tuple& entry)
         : values(entry[0]), boxes(entry[2]), value_column(nb::cast<int64_t>(entry[1])), box_column(nb::cast<int64_t>(entry[3])) {}
 
-    bool fits(int64_t value_width, int64_t box_width) const {
-        return values.is("f", 4, 3) && boxes.is("f", 4, 3) && values.length(0) == boxes.length(0) &&
+    bool fits(const char* format, Py_ssize_t item, int64_t value_width, int64_t box_width) const {
+        return values.is(format, item, 3) && boxes.is(format, item, 3) && values.length(0) == boxes.length(0) &&
                values.length(1) == boxes.length(1) && value_column >= 0 && box_column >= 0 &&
                value_column + value_width <= values.length(2) && box_column + box_width <= boxes.length(2);
     }
-    Level first_image() const {
-        return {static_cast<const float*>(values.data()) + value_column, static_cast<const float*>(boxes.data()) + box_column,
-                values.length(2), boxes.length(2), values.length(1)};
+    Level image(Py_ssize_t i, Py_ssize_t item) const {
+        const int64_t anchors = values.length(1), value_step = values.length(2), box_step = boxes.length(2);
+        return {static_cast<const char*>(values.data()) + item * (i * anchors * value_step + value_column),
+                static_cast<const char*>(boxes.data()) + item * (i * anchors * box_step + box_column), value_step, box_step, anchors};
     }
 };
 
 // All levels of a batch; keeps the arrays while it lives.
 struct LevelBatch {
     std::deque<LevelArrays> arrays;
-    std::vector<Level> levels;  // of the image that is next
+    std::vector<Level> levels;  // of the selected image
     Py_ssize_t images = 0;
     int64_t anchors = 0;
+    bool half = false;  // all arrays are float16; otherwise float32
 
     // False where an array is not of the plain form or does not fit the request.
     bool read(const nb::list& entries, const HeadRequest& request) {
@@ -369,19 +391,17 @@ struct LevelBatch {
         const int64_t box_width = request.head == Head::nanodet ? int64_t{4} * request.bins : 4;
         for (nb::handle entry : entries) {
             const LevelArrays& one = arrays.emplace_back(nb::cast<nb::tuple>(entry));
-            if (!one.fits(value_width, box_width)) return false;
+            if (arrays.size() == 1) half = one.values.is("e", 2, 3);
+            if (!one.fits(half ? "e" : "f", half ? 2 : 4, value_width, box_width)) return false;
             if (arrays.size() > 1 && one.values.length(0) != images) return false;
             images = one.values.length(0);
-            levels.push_back(one.first_image());
-            anchors += levels.back().anchors;
+            anchors += one.values.length(1);
         }
+        levels.resize(arrays.size());
         return !levels.empty() && anchors <= most_rows;
     }
-    void next() {
-        for (Level& level : levels) {
-            level.values += level.anchors * level.value_step;
-            level.boxes += level.anchors * level.box_step;
-        }
+    void select(Py_ssize_t i) {
+        for (size_t level = 0; level < levels.size(); ++level) levels[level] = arrays[level].image(i, half ? 2 : 4);
     }
 };
 
@@ -421,6 +441,7 @@ nb::object postprocess_levels_call(nb::list levels, nb::handle labels, const For
     LevelBatch batch;
     if (request.classes < 1 || request.classes > most_rows || request.bins < 1 || !batch.read(levels, request)) return nb::none();
     if (request.head == Head::nanodet && !covered_by_strides(request, batch.anchors)) return nb::none();
+    request.half = batch.half;
     request.levels = batch.levels.data();
     request.level_count = static_cast<int32_t>(batch.levels.size());
 
@@ -428,11 +449,10 @@ nb::object postprocess_levels_call(nb::list levels, nb::handle labels, const For
     const bool needs_ids = request.head == Head::selected;
     if (needs_ids && !(ids.is("il", sizeof(int32_t), 2) && ids.length(0) == batch.images && ids.length(1) == batch.anchors))
         return nb::none();
-    request.labels = needs_ids ? static_cast<const int32_t*>(ids.data()) : nullptr;
     if (!set_buffers(request, chosen_classes, places, batch.images)) return nb::none();
-    return answers(request, batch.images, [&] {
-        batch.next();
-        if (needs_ids) request.labels += batch.anchors;
+    return answers(request, batch.images, [&](Py_ssize_t i) {
+        batch.select(i);
+        request.labels = needs_ids ? static_cast<const int32_t*>(ids.data()) + i * batch.anchors : nullptr;
     });
 }
 

@@ -1,5 +1,8 @@
 // Which instruction sets this build has, which this processor can run, and which table is used.
 #include <cstring>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 #include "api.hpp"
 
@@ -26,13 +29,17 @@ struct Choice {
 };
 
 #if defined(__x86_64__)
-bool runs_v4() {
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+bool has_f16c() {  // __builtin_cpu_supports does not know it in Clang 14
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
 }
 bool runs_v3() {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
-           __builtin_cpu_supports("fma");
+           __builtin_cpu_supports("fma") && has_f16c();
+}
+bool runs_v4() {
+    return runs_v3() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
 bool runs_v2() { return __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("popcnt"); }
 const Choice choices[] = {{&v4::table, runs_v4}, {&v3::table, runs_v3}, {&v2::table, runs_v2}};  // best first

@@ -5,6 +5,7 @@
 
 #include "api.hpp"
 #include "arena.hpp"
+#include "halves.hpp"
 
 namespace boxmill::BOXMILL_ISA::heads_detail {
 
@@ -27,35 +28,25 @@ static inline float float_of(int32_t bits) {
 static inline float sigmoid(float logit) { return static_cast<float>(1.0 / (1.0 + std::exp(-static_cast<double>(logit)))); }
 static inline float exponential(float x) { return static_cast<float>(std::exp(static_cast<double>(x))); }
 
-// How raw class values are compared. `Value` orders them, `mark` is what a maximum of must reveal a NaN, `score` is final.
+// What raw class values mean. `score` is final; in a row the values `ranked` are compared by the keys of their bits, and a
+// maximum of `mark_bits` reveals a NaN.
 struct Scores {
-    using Value = int32_t;
-    static Value load(const float* at) { return bits_of(*at); }
-    static Value lowest() { return INT32_MIN; }
-    static uint32_t mark(Value value) { return static_cast<uint32_t>(value); }
-    static bool is_nan(Value best, uint32_t mark) {  // positive NaNs win as signed integers, negative ones as unsigned
-        return (best > static_cast<int32_t>(infinity_bits)) | (mark > 0xFF800000u);
-    }
-    static float raw(Value value) { return float_of(value); }
     static float score(float raw) { return raw; }
     static float floor(float conf) { return conf; }
     static bool below(float, float) { return false; }
-    // In a row, products with the objectness are compared, and a value's bits are its key.
+    static float limit(float, float conf) { return conf; }  // what `ranked` must exceed
     static float ranked(float value, float objectness) { return objectness * value; }
     static int32_t key(int32_t bits) { return bits; }
     static uint32_t mark_bits(int32_t bits) { return static_cast<uint32_t>(bits); }
-    static bool is_nan_key(int32_t top, uint32_t high) { return is_nan(top, high); }
+    static bool is_nan_key(int32_t top, uint32_t high) {  // positive NaNs win as signed integers, negative ones as unsigned
+        return (top > static_cast<int32_t>(infinity_bits)) | (high > 0xFF800000u);
+    }
 };
 
 struct Logits {
-    using Value = float;
-    static Value load(const float* at) { return *at; }
-    static Value lowest() { return -INFINITY; }
-    static uint32_t mark(Value value) { return static_cast<uint32_t>(bits_of(value)) << 1; }
-    static bool is_nan(Value, uint32_t mark) { return mark > infinity_bits << 1; }
-    static float raw(Value value) { return value; }
     static float score(float raw) { return sigmoid(raw); }
     static bool below(float raw, float floor) { return raw <= floor; }
+    static float limit(float floor, float) { return floor; }
     static float ranked(float value, float) { return value; }
     static int32_t key(int32_t bits) { return bits ^ ((bits >> 31) & INT32_MAX); }  // orders as the float does; its own inverse
     static uint32_t mark_bits(int32_t bits) { return static_cast<uint32_t>(bits) << 1; }
@@ -225,27 +216,54 @@ static inline void push_number(Search& search, const float* raw_box, float score
 struct Anchor {
     int64_t index;
     const float* box;      // as the head gives it
-    const float* classes;  // raw class values, `step` floats apart
-    int64_t step;
+    const float* classes;  // raw class values
     float objectness;  // 1 where the head has none: multiplying by it changes nothing
 };
 
+// Whether none of some values can pass: each is below the floor, or its score is not above conf. False for a NaN.
+template <class Kind>
+static bool none_of(const float* classes, int64_t count, float objectness, float limit) {
+    int32_t any = 0;
+    for (int64_t c = 0; c < count; ++c) any |= !(Kind::ranked(classes[c], objectness) <= limit);
+    return any == 0;
+}
+
+// The decoded box of one anchor, for all of its classes.
+struct Place {
+    int64_t anchor;
+    float box[4];
+    bool is_number;
+
+    Place(Search& search, int64_t index, const float* raw) : anchor(index), is_number(decode_box(search, raw, index, box)) {}
+};
+
+template <class Kind>
+static void add_pair(Search& search, const Place& place, float objectness, float raw, int64_t label) {
+    const HeadRequest& q = search.q;
+    if (Kind::below(raw, search.floor) || !is_wanted(q, label)) return;
+    const float score = objectness * Kind::score(raw);
+    if (score <= q.conf) return;  // false for NaN
+    if (score == score && place.is_number)
+        push(search.found, place.box, score, label, place.anchor);
+    else
+        ++search.found.nan;
+}
+
+// Most classes of an anchor do not pass: they are looked at sixteen together first.
 template <class Kind>
 static void add_pairs(Search& search, const Anchor& anchor) {
-    const HeadRequest& q = search.q;
-    Candidates& found = search.found;
-    reserve(found, q.classes, search.arena);
-    float box[4];
-    const bool has_box = decode_box(search, anchor.box, anchor.index, box);
-    for (int64_t c = 0; c < q.classes; ++c) {
-        const float raw = anchor.classes[c * anchor.step];
-        if (Kind::below(raw, search.floor) || !is_wanted(q, c)) continue;
-        const float score = anchor.objectness * Kind::score(raw);
-        if (score <= q.conf) continue;  // false for NaN
-        if (score == score && has_box)
-            push(found, box, score, c, anchor.index);
-        else
-            ++found.nan;
+    constexpr int64_t step = 16;
+    const int64_t classes = search.q.classes;
+    const float limit = Kind::limit(search.floor, search.q.conf);
+    reserve(search.found, classes, search.arena);
+    const Place place(search, anchor.index, anchor.box);
+    for (int64_t c = 0; c < classes; c += step) {
+        const int64_t end = c + step < classes ? c + step : classes;
+        const bool none = end == c + step ? none_of<Kind>(anchor.classes + c, step, anchor.objectness, limit)
+                                          : none_of<Kind>(anchor.classes + c, end - c, anchor.objectness, limit);
+        if (none) continue;
+        for (int64_t label = c; label < end; ++label)
+            add_pair<Kind>(search, place, anchor.objectness, anchor.classes[label], label);
     }
 }
 

@@ -5,22 +5,35 @@
 
 namespace boxmill::BOXMILL_ISA::heads_detail {
 
-// Calls visit(anchor) for every anchor of every level, in order.
-template <class Visit>
-static void each_anchor(const HeadRequest& q, Visit visit) {
+template <class Element, class Visit>
+static void each_row(const HeadRequest& q, Arena& arena, Visit visit) {
+    const int64_t value_width = q.classes + (q.activation == Activation::softmax);
+    const int64_t box_width = q.head == Head::nanodet ? 4 * static_cast<int64_t>(q.bins) : 4;
+    float *values = arena.take<float>(static_cast<size_t>(value_width)), *boxes = arena.take<float>(static_cast<size_t>(box_width));
     int64_t index = 0;
     for (int32_t l = 0; l < q.level_count; ++l) {
         const Level& level = q.levels[l];
-        for (int64_t a = 0; a < level.anchors; ++a, ++index)
-            visit(Anchor{index, level.boxes + a * level.box_step, level.values + a * level.value_step, 1, 1.0f});
+        const Element* value = static_cast<const Element*>(level.values);
+        const Element* box = static_cast<const Element*>(level.boxes);
+        for (int64_t a = 0; a < level.anchors; ++a, ++index, value += level.value_step, box += level.box_step)
+            visit(Anchor{index, as_floats(box, box_width, boxes), as_floats(value, value_width, values), 1.0f});
     }
+}
+
+// Calls visit(anchor) for every anchor of every level, in order.
+template <class Visit>
+static void each_anchor(const HeadRequest& q, Arena& arena, Visit visit) {
+    if (q.half)
+        each_row<Half>(q, arena, visit);
+    else
+        each_row<float>(q, arena, visit);
 }
 
 // Scores, or logits of sigmoids. Boxes are decoded only where a class passes.
 template <class Kind>
 static Candidates find_in_levels(const HeadRequest& q, Arena& arena) {
     Search search{q, arena, Kind::floor(q.conf)};
-    each_anchor(q, [&](const Anchor& anchor) {
+    each_anchor(q, arena, [&](const Anchor& anchor) {
         if (!q.multi_label) {
             add_best_of_row<Kind>(search, anchor);
         } else if (best_of_row<Kind>(anchor.classes, q.classes, 1.0f, search.floor) != none_passes) {
@@ -74,14 +87,14 @@ static Candidates find_in_softmax(const HeadRequest& q, Arena& arena) {
     Search search{q, arena, 0.0f};
     const double floor = std::log(static_cast<double>(q.conf)) - 1e-3;
     const int64_t wanted = count_wanted(q);
-    each_anchor(q, [&](const Anchor& anchor) { add_softmax(search, anchor, floor, wanted); });
+    each_anchor(q, arena, [&](const Anchor& anchor) { add_softmax(search, anchor, floor, wanted); });
     return search.found;
 }
 
 // Rows with one score and one class each.
 static Candidates find_selected(const HeadRequest& q, Arena& arena) {
     Search search{q, arena, q.conf};
-    each_anchor(q, [&](const Anchor& row) {
+    each_anchor(q, arena, [&](const Anchor& row) {
         const int32_t label = q.labels[row.index];
         const float score = *row.classes;
         if (label == skipped_row || score <= q.conf) return;  // the latter is false for NaN

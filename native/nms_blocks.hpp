@@ -4,6 +4,7 @@
 
 #include "api.hpp"
 #include "arena.hpp"
+#include "reals.hpp"
 
 namespace boxmill::BOXMILL_ISA::nms_detail {
 
@@ -29,13 +30,14 @@ static float smaller(float a, float b) { return a < b ? a : b; }
 
 // A width that is not a number (infinity - infinity) counts as 0 here: neither 0 nor NaN can suppress.
 static bool block_suppresses(const Block& block, const float* box, float area, float threshold) {
-    int32_t found = 0;
-    for (int64_t i = 0; i < lanes; ++i) {
-        const float width = larger(smaller(block.x2[i], box[2]) - larger(block.x1[i], box[0]), 0.0f);
-        const float height = larger(smaller(block.y2[i], box[3]) - larger(block.y1[i], box[1]), 0.0f);
-        const float inter = width * height;
-        const float iou = inter / ((block.area[i] + area) - inter);
-        found |= iou > threshold;
+    uint32_t found = 0;
+    const Reals none{};
+    for (int64_t i = 0; i < lanes; i += reals) {
+        const Reals width = larger_of(smaller_of(load(block.x2 + i), all(box[2])) - larger_of(load(block.x1 + i), all(box[0])), none);
+        const Reals height = larger_of(smaller_of(load(block.y2 + i), all(box[3])) - larger_of(load(block.y1 + i), all(box[1])), none);
+        const Reals inter = width * height;
+        const Reals iou = inter / ((load(block.area + i) + all(area)) - inter);
+        found |= any_above(iou, all(threshold));
     }
     return found != 0;
 }

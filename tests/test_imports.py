@@ -25,9 +25,15 @@ def test_importing_the_library_loads_nothing_heavy(statement: str) -> None:
     assert loaded_by(statement).isdisjoint(HEAVY)
 
 
-def test_post_needs_only_numpy_and_the_native_module() -> None:
+COMPAT = ", ".join(
+    f"boxmill.post.compat.{name}" for name in ("opencv", "torchvision", "ultralytics", "yolov5", "yolov9")
+)
+
+
+@pytest.mark.parametrize("statement", ["import boxmill.post", f"import {COMPAT}"])
+def test_post_needs_only_numpy_and_the_native_module(statement: str) -> None:
     own = {"boxmill"}
-    extra = loaded_by("import boxmill.post") - loaded_by("import numpy") - own
+    extra = loaded_by(statement) - loaded_by("import numpy") - own
     assert not {name for name in extra if name not in sys.stdlib_module_names}
 
 

@@ -1,8 +1,8 @@
 """Times ultralytics' non_max_suppression in a process of its own, so that its code is never loaded beside ours.
 
-Reads one JSON object a line: {"heads": .npy of (N, 4 + C, A) float32, "conf", "iou", "calls", "found": .npy to write}.
-Answers with {"us": [median of each of the N images]} and writes the last image's objects, (n, 6) x1 y1 x2 y2 score
-class.
+Reads one JSON object a line: {"heads": .npy of (N, 4 + C, A) float32, "conf", "iou", "multi_label", "calls", "found":
+.npy to write}. Answers with {"us": [median of each of the N images]} and writes the last image's objects, (n, 6) x1 y1
+x2 y2 score class.
 """
 
 import json
@@ -23,7 +23,7 @@ def measure(request: dict) -> list[float]:
         for _ in range(request["calls"]):
             prediction = torch.from_numpy(head[None].copy())  # the call may write into its argument
             start = time.perf_counter()
-            found = non_max_suppression(prediction, request["conf"], request["iou"])
+            found = non_max_suppression(prediction, request["conf"], request["iou"], multi_label=request["multi_label"])
             calls.append(time.perf_counter() - start)
         times.append(1e6 * median(calls))
     np.save(request["found"], found[0].numpy())

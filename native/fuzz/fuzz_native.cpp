@@ -56,6 +56,10 @@ public:
         state_ = state_ * 1664525u + 1013904223u;
         return state_ >> 8;
     }
+    uint16_t half() {  // any pattern, or one between 0 and 2
+        const uint32_t pattern = draw();
+        return static_cast<uint16_t>(pattern & 1 << 16 ? pattern : pattern % 0x4000);
+    }
     float number(float range) {
         const uint32_t kind = draw() & 255;
         if (kind < odd_ / 4) return patterns_[draw() % count];
@@ -177,7 +181,9 @@ void run_head(const HeadRequest& request, int64_t anchors, int64_t classes) {
 }
 
 void fuzz_head(Bytes& bytes) {
-    const Head head = static_cast<Head>(bytes.byte() % 3);
+    const uint32_t form = bytes.byte();
+    const Head head = static_cast<Head>(form % 3);
+    const bool half = form & 128;
     const int32_t height = bytes.between(1, 40), width = bytes.between(1, 40);
     const std::vector<int32_t> strides = {1 + bytes.between(7, 15), 32};
     const int64_t anchors = head == Head::yolox ? cells(strides, height, width) : bytes.between(0, 70);
@@ -188,15 +194,22 @@ void fuzz_head(Bytes& bytes) {
     const float conf = bytes.unit();
     const NmsLimits chosen = limits(bytes, anchors, true);
     Numbers numbers(bytes);
-    std::vector<float> raw(anchors * (classes + (by_class ? 4 : 5)));
+    const int64_t columns = by_class ? anchors : classes + 5, apart = columns + choose;
+    const int64_t rows = by_class ? classes + 4 : anchors;
+    const size_t size = rows == 0 ? 0 : static_cast<size_t>(apart * (rows - 1) + columns);
+    std::vector<float> raw(half ? 0 : size);
     for (float& value : raw) value = numbers.draw() % 4 == 0 ? numbers.coordinate() : numbers.number(1);
+    std::vector<uint16_t> halves(half ? size : 0);
+    for (uint16_t& value : halves) value = numbers.half();
     std::vector<uint8_t> wanted(classes);
     for (uint8_t& want : wanted) want = numbers.draw() & 1;
     const std::vector<float> geometry = {0.5f + bytes.unit(), 0.5f + bytes.unit(), static_cast<float>(bytes.byte()),
                                          static_cast<float>(bytes.byte()), static_cast<float>(1 + bytes.word()),
                                          static_cast<float>(1 + bytes.word())};
     HeadRequest request{};
-    request.raw = raw.data();
+    request.half = half;
+    request.raw = half ? static_cast<const void*>(halves.data()) : raw.data();
+    request.row_step = apart;
     request.anchors = anchors;
     request.classes = classes;
     request.head = head;
@@ -228,29 +241,39 @@ std::vector<int64_t> level_sizes(Bytes& bytes, const HeadRequest& request) {
 // Class values and boxes of each level, side by side in one array or each in its own.
 struct LevelArrays {
     std::vector<std::vector<float>> arrays;
+    std::vector<std::vector<uint16_t>> halves;
     std::vector<Level> levels;
 
     LevelArrays(const HeadRequest& request, const std::vector<int64_t>& counts, bool together, Numbers& numbers) {
         const int64_t values = request.classes + (request.activation == Activation::softmax);
         const int64_t boxes = request.head == Head::nanodet ? 4 * request.bins : 4;
+        const int64_t item = request.half ? 2 : 4;
         for (int64_t count : counts) {
-            const float* first = filled(count * (together ? values + boxes : values), numbers);
-            const float* second = together ? first + values : filled(count * boxes, numbers);
+            const char* first = filled(count * (together ? values + boxes : values), request.half, numbers);
+            const char* second = together ? first + item * values : filled(count * boxes, request.half, numbers);
             levels.push_back({first, second, together ? values + boxes : values, together ? values + boxes : boxes, count});
         }
     }
-    const float* filled(int64_t size, Numbers& numbers) {
+    const char* filled(int64_t size, bool half, Numbers& numbers) {
+        if (half) {
+            std::vector<uint16_t>& array = halves.emplace_back(static_cast<size_t>(size));
+            if (size == 0) array.reserve(1);  // as Python's empty arrays, which have an address
+            for (uint16_t& value : array) value = numbers.half();
+            return reinterpret_cast<const char*>(array.data());
+        }
         std::vector<float>& array = arrays.emplace_back(static_cast<size_t>(size));
-        if (size == 0) array.reserve(1);  // as Python's empty arrays, which have an address
+        if (size == 0) array.reserve(1);
         for (float& value : array) value = numbers.draw() % 4 == 0 ? numbers.coordinate() : numbers.number(8) - 2;
-        return array.data();
+        return reinterpret_cast<const char*>(array.data());
     }
 };
 
 // Heads whose class values and boxes lie apart.
 void fuzz_levels(Bytes& bytes) {
     HeadRequest request{};
-    request.head = static_cast<Head>(3 + bytes.byte() % 3);
+    const uint32_t form = bytes.byte();
+    request.head = static_cast<Head>(3 + form % 3);
+    request.half = form & 128;
     request.network_height = bytes.between(1, 40);
     request.network_width = bytes.between(1, 40);
     const bool nanodet = request.head == Head::nanodet, selected = request.head == Head::selected;

@@ -71,7 +71,7 @@ def soft_nms(
     """
 
 def postprocess(
-    raw: npt.NDArray[np.float32],  # (images, rows, columns) float32
+    raw: npt.NDArray[np.floating[Any]],  # (images, rows, columns) float32 or float16; steps between rows as they are
     head: int,  # 0 yolo, 1 yolov5, 2 yolox
     normalized: bool,
     sigmoid: bool,
@@ -88,12 +88,14 @@ def postprocess(
 ) -> list[tuple[bytearray, int, float | None, int]] | None:
     """For each image its boxes (n, 4), scores (n,), classes (n,) and anchors (n,) behind one another; n; cut; nan.
 
-    None: a buffer is not native-endian, C-contiguous, aligned and of the shape and type above.
+    None: a buffer is not native-endian, aligned and of the shape and type above, or not contiguous: `raw` row by row,
+    the others as a whole.
     """
 
 def postprocess_levels(
-    # class values (images, anchors, columns) float32, their first column, and likewise boxes; one entry a level
-    levels: list[tuple[npt.NDArray[np.float32], int, npt.NDArray[np.float32], int]],
+    # class values (images, anchors, columns) float32 or all float16, their first column, and likewise boxes; one entry
+    # a level
+    levels: list[tuple[npt.NDArray[np.floating[Any]], int, npt.NDArray[np.floating[Any]], int]],
     labels: npt.NDArray[np.int32] | None,  # selected: (images, anchors) class ids; -1: skip the row; -2: not a number
     # head: 3 nanodet, 4 detr, 5 selected; classes; normalized; activation: 0 none, 1 sigmoid, 2 softmax, of one more
     # value; strides, and bins of a side: nanodet; origin: nanodet, where in a cell distances begin, in strides

@@ -237,10 +237,96 @@ def test_batch_equals_singles_in_any_layout(head):
         assert_same(post(image, NETWORK, [geometry])[0], expected)
 
 
-def test_float16_converts_exactly():
-    raw = heads.arranged(heads.rare(np.random.default_rng(2), 200, 5), HeadSpec("yolo")).astype(np.float16)
-    post = Postprocessor(HeadSpec("yolo"))
-    assert_same(post(raw, NETWORK)[0], post(raw.astype(np.float32), NETWORK)[0])
+WHOLE = [
+    HeadSpec("yolo"),
+    HeadSpec("yolo", activation="sigmoid"),
+    HeadSpec("yolov5"),
+    HeadSpec("yolov5", activation="sigmoid"),
+    YOLOX,
+]
+
+
+@settings(max_examples=150, deadline=None)
+@given(HEADS, OPTIONS, KINDS, SEEDS, st.integers(0, 150), st.sampled_from([3, 8, 9, 17]))
+def test_float16_converts_exactly(head, options, kind, seed, anchors, classes):
+    raw = heads.arranged(kind(np.random.default_rng(seed), anchors, classes), head)
+    with np.errstate(over="ignore"):
+        narrow = raw.astype(np.float16)
+    (got,) = processor(head, options)(narrow, NETWORK)
+    assert_same(got, reference.postprocess(narrow.astype(np.float32), head, NETWORK, options))
+
+
+EVERY_HALF = np.arange(2**16, dtype=np.uint16).view(np.float16)
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("conf", [0.0, 6e-8, 0.25, 1.0])
+@pytest.mark.parametrize("head", WHOLE[:4])
+def test_every_float16_as_a_score(head, conf, multi_label):
+    """All 65536 bit patterns: denormals, infinities, NaNs; beside a class that is always lower."""
+    rows = np.zeros((7, EVERY_HALF.size), np.float16)
+    rows[:5] = np.float16([30, 20, 10, 8, 1])[:, None]
+    rows[5], rows[6] = EVERY_HALF, -np.inf
+    raw = heads.arranged(rows, head)
+    post = Postprocessor(head, conf=conf, iou=None, max_det=2**17, max_nms=2**17, multi_label=multi_label)
+    (got,) = post(raw, NETWORK)
+    assert len(got) < EVERY_HALF.size
+    assert_same(got, post(raw.astype(np.float32), NETWORK)[0])
+
+
+@pytest.mark.parametrize("head", WHOLE[::2])
+def test_every_float16_as_an_edge_and_objectness(head):
+    """A box whose centre takes every value, and where there is one, an objectness that does."""
+    rows = np.ones((7, 2 * EVERY_HALF.size), np.float16)
+    rows[:, : EVERY_HALF.size][0] = EVERY_HALF
+    rows[4, EVERY_HALF.size :] = EVERY_HALF
+    post = Postprocessor(head, conf=0.001, iou=None, max_det=2**18, max_nms=2**18)
+    network = NETWORK
+    if head.type == "yolox":
+        network, post = (256, 512), replace(post, head=replace(head, strides=(1,)))
+    with np.errstate(invalid="ignore"):
+        raw = heads.arranged(rows, head)
+    assert_same(post(raw, network)[0], post(raw.astype(np.float32), network)[0])
+
+
+def test_float16_of_many_classes():
+    """More groups of classes than 16 bits count."""
+    raw = np.zeros((4 + 300_000, 3), np.float16)
+    raw[:4] = 1
+    raw[[4 + 7, 4 + 262_200, 4 + 299_999], [0, 1, 2]] = 0.5
+    (found,) = Postprocessor(HeadSpec("yolo"), iou=None)(raw, NETWORK)
+    assert found.classes.tolist() == [7, 262_200, 299_999]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("head", WHOLE)
+def test_views_are_read_where_they_lie(head, multi_label, dtype):
+    """Whatever the steps between numbers, rows and images."""
+    rng = np.random.default_rng(6)
+    with np.errstate(over="ignore"):
+        kinds = [heads.arranged(kind(rng, YOLOX_ANCHORS, 5), head) for kind in heads.KINDS]
+        batch = np.stack(kinds).astype(dtype)
+    post = Postprocessor(head, conf=0.1, multi_label=multi_label)
+    together = post(batch, NETWORK)
+    images, rows, columns = batch.shape
+    wide = np.full((2 * images, 2 * rows + 1, 2 * columns + 3), np.nan, dtype)
+    views = [
+        wide[::2, :rows, :columns],  # masks or padding behind
+        wide[::2, 3 : 3 + rows, 2 : 2 + columns],
+        wide[::-2, : 2 * rows : 2, :columns],
+        wide[::-2, 2 * rows : 0 : -2, :columns],
+        wide[:images, :rows, : 2 * columns : 2],
+        np.empty((images, columns, rows), dtype).transpose(0, 2, 1),
+        np.empty((columns, images, rows), dtype).transpose(1, 2, 0),
+    ]
+    for view in views:
+        view[...] = batch
+        for got, expected in zip(post(view, NETWORK), together, strict=True):
+            assert_same(got, expected)
+    everywhere = np.broadcast_to(batch[:1], batch.shape)
+    for got in post(everywhere, NETWORK):
+        assert_same(got, together[0])
 
 
 def test_input_is_left_alone_and_may_be_read_only():

@@ -1,4 +1,4 @@
-"""How each head's raw arrays are laid out: checked, as float32, and cut into what the native core reads."""
+"""How each head's raw arrays are laid out: checked, and cut into what the native core reads."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from boxmill.errors import UsageError
-from boxmill.types import Float32, HeadSpec, Int32
+from boxmill.types import HeadSpec, Int32
 
-__all__ = ["LEVELS", "MOST", "Levels", "as_list", "batch_of", "check_head", "class_ids"]
+__all__ = ["LEVELS", "MOST", "Floats", "Levels", "as_list", "batch_of", "check_head", "class_ids", "plain"]
 
 MOST = 2**31 - 65  # anchors, classes or pixels, all counted in 32 bits
+Floats = npt.NDArray[np.floating[Any]]  # float32 or float16
 _Array = npt.NDArray[Any]
 _LARGEST_CLASS = 2**31 - 1
 _SKIPPED_ROW, _NO_CLASS = -1, -2  # as in native/api.hpp
@@ -34,9 +35,8 @@ _ACTIVATIONS = {
 class Levels:
     """A batch of a head whose class values and boxes lie apart, perhaps in several arrays of anchors each."""
 
-    arrays: list[
-        tuple[Float32, int, Float32, int]
-    ]  # class values (B, A, .), first column; boxes (B, A, .), first column
+    # class values (B, A, .), first column; boxes (B, A, .), first column; all float32 or all float16, contiguous
+    arrays: list[tuple[Floats, int, Floats, int]]
     classes: int  # 1 where `labels` are given
     labels: _Array | None = None  # (B, K) where the network chose the classes
 
@@ -78,21 +78,26 @@ def as_list(raw: _Array | Sequence[_Array]) -> Sequence[_Array]:
     return arrays
 
 
-def batch_of(name: str, array: _Array, form: str) -> Float32:
-    """(B, P, Q) float32, contiguous and aligned, of an array with or without B; `form` says what P and Q should be."""
-    array = _float32(name, array)
+def batch_of(name: str, array: _Array, form: str) -> Floats:
+    """(B, P, Q) float32 or float16, of an array with or without B, as it lies; `form` says what P and Q should be."""
+    _check_floats(name, array)
     if array.ndim not in (2, 3):
         raise UsageError(f"{name} must have shape (images, {form}) or ({form}), got {array.shape}")
     return array if array.ndim == 3 else array[None]
 
 
-def _float32(name: str, array: _Array) -> Float32:
+def plain(*arrays: Floats) -> list[Floats]:
+    """The arrays contiguous, aligned and of one dtype: float32, unless all are float16."""
+    dtype = np.float16 if all(array.dtype == np.float16 for array in arrays) else np.float32
+    return [np.require(array, dtype, ["C", "A"]) for array in arrays]
+
+
+def _check_floats(name: str, array: _Array) -> None:
     if array.dtype not in (np.float32, np.float16):
         raise UsageError(
             f"{name} must be float32 (or float16, which converts exactly), got {array.dtype}; "
             "round it yourself: raw.astype(numpy.float32)"
         )
-    return np.require(array, np.float32, ["C", "A"])
 
 
 def _nanodet(raw: Sequence[_Array], head: HeadSpec, network: tuple[int, int]) -> Levels:
@@ -100,7 +105,7 @@ def _nanodet(raw: Sequence[_Array], head: HeadSpec, network: tuple[int, int]) ->
     sides = 4 * head.bins
     cells = [-(-network[0] // stride) * -(-network[1] // stride) for stride in head.strides]
     if len(raw) == 1:
-        rows = batch_of("the nanodet head", raw[0], f"anchors, classes + {sides}")
+        (rows,) = plain(batch_of("the nanodet head", raw[0], f"anchors, classes + {sides}"))
         _check_columns("nanodet", rows, sides + 1, f"{sides} of 4 x {head.bins} bins and at least 1 class")
         _check_anchors(head, network, sum(cells), rows)
         classes = rows.shape[2] - sides
@@ -110,8 +115,11 @@ def _nanodet(raw: Sequence[_Array], head: HeadSpec, network: tuple[int, int]) ->
             f"a nanodet head of {len(cells)} strides is 1 array, or {2 * len(cells)}: the class maps of all levels, "
             f"then their distributions; got {len(raw)} arrays; name the right ones in head.outputs, or correct strides"
         )
-    values = [batch_of("a class map", array, "anchors, classes") for array in raw[: len(cells)]]
-    boxes = [batch_of("a distribution map", array, f"anchors, {sides}") for array in raw[len(cells) :]]
+    maps = plain(
+        *(batch_of("a class map", array, "anchors, classes") for array in raw[: len(cells)]),
+        *(batch_of("a distribution map", array, f"anchors, {sides}") for array in raw[len(cells) :]),
+    )
+    values, boxes = maps[: len(cells)], maps[len(cells) :]
     classes = values[0].shape[2]
     for level, (scores, distances, count) in enumerate(zip(values, boxes, cells, strict=True)):
         wanted = [(len(values[0]), count, max(1, classes)), (len(values[0]), count, sides)]
@@ -124,7 +132,7 @@ def _nanodet(raw: Sequence[_Array], head: HeadSpec, network: tuple[int, int]) ->
     return Levels([(scores, 0, distances, 0) for scores, distances in zip(values, boxes, strict=True)], classes)
 
 
-def _check_anchors(head: HeadSpec, network: tuple[int, int], anchors: int, rows: Float32) -> None:
+def _check_anchors(head: HeadSpec, network: tuple[int, int], anchors: int, rows: Floats) -> None:
     if rows.shape[1] != anchors:
         raise UsageError(
             f"strides {head.strides} give {anchors} anchors at network size {network[0]}x{network[1]}, "
@@ -132,7 +140,7 @@ def _check_anchors(head: HeadSpec, network: tuple[int, int], anchors: int, rows:
         )
 
 
-def _check_columns(name: str, rows: Float32, least: int, what: str) -> None:
+def _check_columns(name: str, rows: Floats, least: int, what: str) -> None:
     if rows.shape[2] < least:
         raise UsageError(f"a {name} head has at least {least} columns ({what}), got shape {rows.shape}")
 
@@ -141,13 +149,12 @@ def _detr(raw: Sequence[_Array], head: HeadSpec, network: tuple[int, int]) -> Le
     """Class values and boxes; or one array, boxes first."""
     other = int(head.activation == "softmax")  # "no object"
     if len(raw) == 1:
-        rows = batch_of("the detr head", raw[0], "queries, 4 + classes")
+        (rows,) = plain(batch_of("the detr head", raw[0], "queries, 4 + classes"))
         _check_columns("detr", rows, 5 + other, f"4 box, then {'classes and no object' if other else 'classes'}")
         return Levels([(rows, 4, rows, 0)], rows.shape[2] - 4 - other)
     if len(raw) != 2:
         raise UsageError(f"a detr head is class values and boxes, or one array with both; got {len(raw)} arrays")
-    values = batch_of("class values", raw[0], "queries, classes")
-    boxes = batch_of("boxes", raw[1], "queries, 4")
+    values, boxes = plain(batch_of("class values", raw[0], "queries, classes"), batch_of("boxes", raw[1], "queries, 4"))
     if boxes.shape[2] != 4 or values.shape[:2] != boxes.shape[:2]:
         raise UsageError(
             "a detr head is class values (images, queries, classes), then boxes (images, queries, 4), "
@@ -161,7 +168,7 @@ def _end2end(raw: Sequence[_Array], head: HeadSpec, network: tuple[int, int]) ->
     """(B, K, 6)."""
     if len(raw) != 1:
         raise UsageError(f"an end2end head is one array, got {len(raw)}; name the right one in head.outputs")
-    rows = batch_of("the end2end head", raw[0], "rows, 6")
+    (rows,) = plain(batch_of("the end2end head", raw[0], "rows, 6"))
     if rows.shape[2] != 6:
         raise UsageError(f"an end2end head has 6 columns (x1, y1, x2, y2, score, class), got shape {rows.shape}")
     return Levels([(rows, 4, rows, 0)], 1, rows[:, :, 5])
@@ -171,8 +178,9 @@ def _triple(raw: Sequence[_Array], head: HeadSpec, network: tuple[int, int]) -> 
     """Boxes, scores, labels."""
     if len(raw) != 3:
         raise UsageError(f"a triple head is boxes, scores and labels, got {len(raw)} arrays; name them in head.outputs")
-    boxes = batch_of("boxes", raw[0], "rows, 4")
-    scores, labels = _float32("scores", raw[1]), raw[2]
+    scores, labels = raw[1], raw[2]
+    _check_floats("scores", scores)
+    boxes, scores = plain(batch_of("boxes", raw[0], "rows, 4"), scores)
     if labels.dtype.kind not in "iuf":
         raise UsageError(f"labels must be integers or floats, got {labels.dtype}")
     if scores.ndim == 1:

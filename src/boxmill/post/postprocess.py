@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from boxmill import _native
 from boxmill.errors import UsageError
-from boxmill.post.heads import LEVELS, MOST, as_list, batch_of, check_head, class_ids
+from boxmill.post.heads import LEVELS, MOST, Floats, Levels, as_list, batch_of, check_head, class_ids, plain
 from boxmill.types import Detections, Float32, Geometry, HeadSpec
 
 __all__ = ["Postprocessor"]
@@ -78,7 +78,9 @@ class Postprocessor:
 
         Args:
             raw: the network's outputs, with or without the axis B; float32, or float16, which converts exactly. A list
-                that holds the one array, as runtimes return, will do.
+                that holds the one array, as runtimes return, will do. Heads of one array are read where they lie if
+                their rows are contiguous, whatever the steps between rows and images, and a `yolo` head also if it is a
+                transposed view; other views are copied once.
                 `yolo`: (B, 4 + C, A). `yolov5`, `yolox`: (B, A, 5 + C).
                 `nanodet`: a list, for each stride (B, A, C), then for each stride (B, A, 4 * bins); or one array
                 (B, A, C + 4 * bins).
@@ -111,6 +113,17 @@ class Postprocessor:
             raise UsageError(f"expected one raw head, got {len(raw)} arrays; name the right one in head.outputs")
         heads = batch_of("the raw head", raw[0], "rows, columns")
         classes = _check_shape(self.head, heads.shape, network)
+        wanted = None if self.classes is None else _wanted(self.classes, classes)
+        places = None if geometries is None else _places(geometries, len(heads), network)
+        if self.head.type == "yolo" and _lies_transposed(heads):
+            rows = heads.transpose(0, 2, 1)  # anchors as a detr head in one array has them
+            return self._native_levels("detr", Levels([(rows, 4, rows, 0)], classes), network, wanted, places)
+        found = self._native_whole(heads, network, wanted, places)
+        return found if found is not None else self._native_whole(plain(heads)[0], network, wanted, places)
+
+    def _native_whole(
+        self, heads: Floats, network: tuple[int, int], wanted: bytearray | None, places: Float32 | None
+    ) -> _Found:
         return _native.postprocess(
             heads,
             _HEADS[self.head.type],
@@ -122,36 +135,55 @@ class Postprocessor:
             math.inf if self.iou is None else self.iou,
             self.max_det,
             self.max_nms,
-            None if self.classes is None else _wanted(self.classes, classes),
+            wanted,
             self.agnostic,
             self.multi_label,
-            None if geometries is None else _places(geometries, len(heads), network),
+            places,
         )
 
     def _levels(self, raw: Sequence[_Array], network: tuple[int, int], geometries: Sequence[Geometry] | None) -> _Found:
         """Heads whose class scores and boxes lie apart."""
-        head = self.head
-        levels = LEVELS[head.type](raw, head, network)
-        labels = None if levels.labels is None else class_ids(levels.labels, self.classes)
+        levels = LEVELS[self.head.type](raw, self.head, network)
+        wanted = None
+        if self.classes is not None and levels.labels is None:
+            wanted = _wanted(self.classes, levels.classes)
+        places = None if geometries is None else _places(geometries, len(levels.arrays[0][0]), network)
+        return self._native_levels(self.head.type, levels, network, wanted, places)
+
+    def _native_levels(
+        self,
+        head_type: str,
+        levels: Levels,
+        network: tuple[int, int],
+        wanted: bytearray | None,
+        places: Float32 | None,
+    ) -> _Found:
+        head, nanodet = self.head, head_type == "nanodet"
         return _native.postprocess_levels(
             levels.arrays,
-            labels,
+            None if levels.labels is None else class_ids(levels.labels, self.classes),
             (
-                _HEADS[head.type],
+                _HEADS[head_type],
                 levels.classes,
                 head.boxes == "normalized",
                 _ACTIVATIONS[head.activation],
-                head.strides if head.type == "nanodet" else (),
-                head.bins if head.type == "nanodet" else 1,
+                head.strides if nanodet else (),
+                head.bins if nanodet else 1,
                 0.5 if head.origin == "centre" else 0.0,
             ),
             network,
             (self.conf, math.inf if self.iou is None else self.iou, self.max_det, self.max_nms),
-            None if labels is not None or self.classes is None else _wanted(self.classes, levels.classes),
+            wanted,
             self.agnostic,
             self.multi_label,
-            None if geometries is None else _places(geometries, len(levels.arrays[0][0]), network),
+            places,
         )
+
+
+def _lies_transposed(heads: Floats) -> bool:
+    """(B, P, Q), but in memory (B, Q, P), as after a transpose."""
+    flags = heads.transpose(0, 2, 1).flags
+    return flags.c_contiguous and flags.aligned and not heads.flags.c_contiguous
 
 
 def _check_shape(head: HeadSpec, shape: tuple[int, ...], network: tuple[int, int]) -> int:

@@ -32,11 +32,8 @@ class Tensor(Protocol):
 ArrayOrTensor = TypeVar("ArrayOrTensor", bound=Array | Tensor)
 
 
-def as_array(name: str, value: Array | Tensor, *, widen: bool = False) -> Array:
+def as_array(name: str, value: Array | Tensor) -> Array:
     """The values as numpy sees them; shares memory with an array or a CPU tensor. A bfloat16 tensor becomes float32.
-
-    `widen`: so does a float16 tensor, by torch, which takes 0.24 ms for a head of 84 x 8400 where numpy takes 28
-    (most scores are denormal in float16; `bench/compat.py`).
 
     Raises:
         UsageError: neither a numpy array nor a torch tensor.
@@ -47,8 +44,7 @@ def as_array(name: str, value: Array | Tensor, *, widen: bool = False) -> Array:
     if torch is None or not isinstance(value, torch.Tensor):
         raise UsageError(f"{name} must be a torch tensor or a numpy array, got {type(value).__name__}")
     tensor = value.detach().cpu()
-    short = tensor.dtype is torch.bfloat16 or (widen and tensor.dtype is torch.float16)
-    array: Array = (tensor.float() if short else tensor).numpy()
+    array: Array = (tensor.float() if tensor.dtype is torch.bfloat16 else tensor).numpy()
     return array
 
 

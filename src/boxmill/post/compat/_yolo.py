@@ -58,7 +58,7 @@ def suppress(prediction: ArrayOrTensor, request: Request) -> tuple[list[ArrayOrT
     Raises:
         UsageError: an argument has another type, shape or dtype, or is out of range.
     """
-    raw = as_array("prediction", prediction, widen=not request.like_original)
+    raw = as_array("prediction", prediction)
     heads = as_float32("prediction", raw)
     count = _class_count(heads, request)
     post = _postprocessor(request, count)
@@ -144,17 +144,13 @@ def _with_labels(image: Array, request: Request, count: int, i: int) -> Array:
 
 
 def _exact(anchors: Array, request: Request, count: int, post: Postprocessor) -> _Found:
-    anchors = np.asarray(anchors, np.float32)
-    if request.layout == "yolo":
-        image = post(anchors[:, : 4 + count].T, _NETWORK)[0]
-        kept = image.indices.astype(np.int64)
-        masks = anchors[kept, 4 + count :]
-    else:
-        # Only these can become objects, and the masks' columns must be cut off: copy no more than them.
-        considered = np.flatnonzero(anchors[:, 4] > np.float32(request.conf))
-        image = post(anchors[considered, : 5 + count], _NETWORK)[0]
-        kept = considered[image.indices]
-        masks = anchors[kept, 5 + count :] * anchors[kept, 4:5]  # yolov5 multiplies these by the objectness, too
+    first = 4 if request.layout == "yolo" else 5
+    head = anchors[:, : first + count]  # a view: the columns of masks are read for the results alone
+    image = post(head.T if request.layout == "yolo" else head, _NETWORK)[0]
+    kept = image.indices.astype(np.int64)
+    masks = anchors[kept, first + count :].astype(np.float32)
+    if request.layout == "yolov5":
+        masks *= anchors[kept, 4:5].astype(np.float32)  # yolov5 multiplies these by the objectness, too
     return _Found(_table(image.boxes, image.scores, image.classes, masks), kept)
 
 
