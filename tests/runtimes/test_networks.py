@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from networks import write_detector, write_triple
 from boxmill.cli import run_command
 from boxmill.errors import ModelError, UsageError
 from boxmill.runtimes import Runtime, onnxruntime
+from boxmill.runtimes import openvino as openvino_module
 from boxmill.runtimes.onnxruntime import OnnxRuntime
 from boxmill.runtimes.openvino import OpenVinoOptions, OpenVinoRuntime
 from boxmill.types import HeadSpec, InputSpec, ModelSpec
@@ -45,6 +47,22 @@ def test_both_give_the_same_numbers_at_any_shape(tmp_path: Path) -> None:
         assert one.shape == other.shape
         assert one.dtype == other.dtype == np.float32
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_weights_too_large_to_copy_are_shared_with_the_same_results(tmp_path: Path, monkeypatch) -> None:
+    weights, images = (
+        write_detector(tmp_path / "tiny.onnx", ("a", "b", "c")),
+        [noise(96, 96, seed) for seed in range(2)],
+    )
+    found = []
+    for limit in (1 << 30, 0):
+        monkeypatch.setattr(openvino_module, "_MOST_COPIES", limit)
+        runtime = openvino(weights, yolo())
+        runtime.infer(images[0])
+        with ThreadPoolExecutor(2) as pool:
+            found.append(list(pool.map(lambda image: runtime.infer(image)[0].tobytes(), images)))
+        runtime.close()
+    assert found[0] == found[1]
 
 
 @MAKERS
