@@ -6,9 +6,10 @@
 100 JPEGs of 1920x1080 and one network (YOLOv8n structure, random weights, about 15 boxes an image, made by
 bench/peers/make_model.py). Every peer is a program of its own that loads once and is then timed from the first photo to
 the last box; boxmill's time is the steady wall of its own summary, which leaves out loading in the same way, and the
-whole command is shown beside it. Rounds interleave all of them in rotating order, with a rest between two programs, because
-some leave threads spinning; figures are medians. The fastest peer of each target then meets boxmill again in a final, side
-by side: five runs each do not tell ten percent apart on a machine that is not alone. Boxes are compared before times are.
+whole command is shown beside it. Rounds interleave all of them in rotating order, with a rest between two programs,
+because some leave threads spinning; figures are medians. The fastest peer of each target then meets boxmill again in a
+final, side by side: five runs each do not tell ten percent apart on a machine that is not alone. Boxes are compared
+before times are.
 """
 
 import argparse

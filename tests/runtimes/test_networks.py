@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,10 @@ def test_both_give_the_same_numbers_at_any_shape(tmp_path: Path) -> None:
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
 
 
+def first_output(runtime: Runtime, image: np.ndarray) -> bytes:
+    return runtime.infer(image)[0].tobytes()
+
+
 def test_weights_too_large_to_copy_are_shared_with_the_same_results(tmp_path: Path, monkeypatch) -> None:
     weights, images = (
         write_detector(tmp_path / "tiny.onnx", ("a", "b", "c")),
@@ -60,7 +65,7 @@ def test_weights_too_large_to_copy_are_shared_with_the_same_results(tmp_path: Pa
         runtime = openvino(weights, yolo())
         runtime.infer(images[0])
         with ThreadPoolExecutor(2) as pool:
-            found.append(list(pool.map(lambda image: runtime.infer(image)[0].tobytes(), images)))
+            found.append(list(pool.map(partial(first_output, runtime), images)))
         runtime.close()
     assert found[0] == found[1]
 
