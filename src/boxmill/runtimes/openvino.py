@@ -35,7 +35,7 @@ __all__ = ["OpenVinoOptions", "OpenVinoRuntime", "effective_precision", "has_nat
 
 Precision = Literal["auto", "fp32", "bf16"]
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
-_MOST_COPIES = 1 << 30  # bytes of weights that the threads' own networks may hold together, for each shape
+_MOST_COPIES = 1 << 30  # bytes of weights that the threads' own networks of all shapes may hold together
 _BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})  # x86-64 and aarch64 names in /proc/cpuinfo
 
 
@@ -93,10 +93,11 @@ class OpenVinoRuntime:
             self._model = _as_float32(model)
         except RuntimeError as error:
             raise ModelError(f"OpenVINO cannot load {str(weights)!r}: {_last_line(error)}") from error
-        self._slots_a_shape = options.streams if options.streams * _weight_bytes(model) <= _MOST_COPIES else 1
+        self._static = _common_shapes(spec.input) if options.rect else frozenset({spec.input.size})
+        copies = options.streams * (len(self._static) + 1)
+        self._slots_a_shape = options.streams if copies * _weight_bytes(model) <= _MOST_COPIES else 1
         self._core = core
         self._properties = _properties(self.precision, options.streams // self._slots_a_shape)
-        self._static = _common_shapes(spec.input) if options.rect else frozenset({spec.input.size})
         self._slots: dict[tuple[_Shape, int], _Slot] = {}
         self._users: Counter[_Shape] = Counter()  # threads that have a request, but for the one that made this
         self._giving = threading.Lock()  # guards the two above
