@@ -180,6 +180,20 @@ def table(arguments: argparse.Namespace) -> str:
     return "\n".join(lines)
 
 
+def growth(seeds: int = 8, rounds: int = 40) -> str:
+    """How much longer six times the crowded boxes take: boxmill alone, sizes in turn, a fresh input at each call."""
+    lines = ["| crowded, classes | 5000 | 30000 | times |", "|---|---|---|---|"]
+    for classes in (80, 1):
+        inputs = {n: [candidates.crowded(n, classes, seed) for seed in range(seeds)] for n in (5000, 30000)}
+        times: dict[int, list[float]] = {n: [] for n in inputs}
+        for turn in range(rounds):
+            for n, sets in inputs.items():
+                times[n].append(timed(boxmill_side, sets[turn % seeds]))
+        small, large = (1e6 * median(values) for values in times.values())
+        lines.append(f"| {classes} | {small:.0f} | {large:.0f} | {large / small:.1f} |")
+    return "\n".join(lines)
+
+
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+")
@@ -204,6 +218,7 @@ def main() -> None:
     lines = table(arguments)
     body = (
         f"## NMS, µs a call from Python, IoU {IOU}, one thread\n\n{lines}\n\n"
+        f"Growth, boxmill alone, another input at each call:\n\n{growth()}\n\n"
         f"{results.environment(packages)}\n- boxmill's instruction set: {_native.isa()}; seed {arguments.seed}"
     )
     print(body)
