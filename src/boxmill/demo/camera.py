@@ -62,7 +62,7 @@ def light(canvas: UInt8, rng: Rng, conditions: Conditions) -> UInt8:
     x, y = np.meshgrid(np.linspace(-1, 1, columns), np.linspace(-1, 1, rows))  # (rows, columns)
     source = np.radians(rng.uniform(*conditions.light_from))
     gain = 1 + rng.uniform(*conditions.gradient) * (x * np.cos(source) - y * np.sin(source))
-    gain *= rng.uniform(0.8, 1.15) * (1 - rng.uniform(0, 0.2) * (x**2 + y**2) / 2)
+    gain *= rng.uniform(0.9, 1.2) * (1 - rng.uniform(0, 0.2) * (x**2 + y**2) / 2)
     if rng.random() < 0.4:
         gain *= _far_shadow(rng, rows, columns)
     hue = np.radians(rng.uniform(*conditions.cast_hue) - np.array([0, 120, 240]))
@@ -82,7 +82,7 @@ def _far_shadow(rng: Rng, rows: int, columns: int) -> np.ndarray:
         side = np.array([-direction[1], direction[0]]) * size * rng.uniform(0.1, 0.3)
         far = direction * size * 2
         quad = np.array([start - far, start + far, start + far + side, start - far + side])
-        cv2.fillPoly(mask, [quad.astype(np.int32)], float(rng.uniform(0.5, 0.8)))
+        cv2.fillPoly(mask, [quad.astype(np.int32)], float(rng.uniform(0.6, 0.85)))
     return np.asarray(cv2.GaussianBlur(mask, (0, 0), float(rng.uniform(0.5, 2.5)))).astype(np.float64)
 
 

@@ -59,7 +59,8 @@ class Glyph:
         levels = [_premultiplied(tight)]
         while min(levels[-1].shape[:2]) >= 2 * _SMALLEST:
             height, width = levels[-1].shape[:2]
-            levels.append(cv2.resize(levels[-1], ((width + 1) // 2, (height + 1) // 2), interpolation=cv2.INTER_AREA))
+            half = cv2.resize(levels[-1], ((width + 1) // 2, (height + 1) // 2), interpolation=cv2.INTER_AREA)
+            levels.append(np.asarray(half, np.uint8))
         return cls(tuple(levels))
 
 

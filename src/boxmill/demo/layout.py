@@ -14,14 +14,13 @@ import numpy as np
 from boxmill.demo.camera import Wear
 from boxmill.demo.classes import CLASSES, Group
 from boxmill.demo.conditions import CONDITIONS, Conditions, Range, Split
-from boxmill.demo.textures import boards, roads, surface
-from boxmill.types import UInt8
+from boxmill.demo.textures import Backdrop, boards, roads, surface
 
 __all__ = ["KINDS", "Glyphs", "Kind", "Placement", "SceneSpec", "compose_layout"]
 
 Rng = np.random.Generator
 Glyphs = Literal["known", "unseen", "all"]
-Plan = tuple[UInt8, list["Placement"]]
+Plan = tuple[Backdrop, list["Placement"]]
 
 _SHOP: tuple[Group, ...] = ("clothing", "electronics", "home", "food")
 _STREET: tuple[Group, ...] = ("person", "vehicle", "animal")
@@ -81,7 +80,7 @@ class Placement:
 
 
 def compose_layout(spec: SceneSpec, rng: Rng, aspects: Callable[[str], float]) -> Plan:
-    """The background, (h, w, 3) uint8 RGB, and what stands on it, the farthest first.
+    """The background and what stands on it, the farthest first.
 
     Args:
         spec: what is wanted.
@@ -142,12 +141,12 @@ def _clutter(spec: SceneSpec, rng: Rng, count: int, sizes: Range) -> list[Placem
     ]
 
 
-def _wall(spec: SceneSpec, rng: Rng) -> UInt8:
+def _wall(spec: SceneSpec, rng: Rng) -> Backdrop:
     walls = spec.conditions.walls
     return surface(walls[int(rng.integers(len(walls)))], rng, spec.height, spec.width)
 
 
-def _floor(spec: SceneSpec, rng: Rng) -> UInt8:
+def _floor(spec: SceneSpec, rng: Rng) -> Backdrop:
     floors = spec.conditions.floors
     return surface(floors[int(rng.integers(len(floors)))], rng, spec.height, spec.width)
 

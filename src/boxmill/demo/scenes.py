@@ -3,10 +3,10 @@
 A scene is a function of its specification, a seed and an index, and of nothing else: not of how many are made, in which
 order, or by how many processes.
 
-What counts as ground truth. Boxes enclose the pixels of a thing that can be seen, as in COCO: those that its warped mask
-covers by half or more and that nothing in front covers, inside the picture. A thing of which less than 30 % can be seen,
-or whose box is narrower than 4 pixels, is there but not asked for: `ignored` here, `iscrowd` in COCO files, where finding
-it counts neither for nor against a detector. A thing of which nothing can be seen is left out.
+What counts as ground truth. Boxes enclose the pixels of a thing that can be seen, as in COCO: those that its warped
+mask covers by half or more and that nothing in front covers, inside the picture. A thing of which less than 30 % can be
+seen, or whose box is narrower than 4 pixels, is there but not asked for: `ignored` here, `iscrowd` in COCO files, where
+finding it counts neither for nor against a detector. A thing of which nothing can be seen is left out.
 """
 
 from __future__ import annotations
@@ -87,7 +87,8 @@ def generate(spec: SceneSpec, seed: int, index: int, atlas: Atlas) -> Scene:
     background, placements = compose_layout(spec, rng, _aspects(atlas))
     view = viewpoint(rng, spec.conditions, spec.height, spec.width)
     size = (spec.width, spec.height)
-    stage = Stage(np.asarray(cv2.warpPerspective(background, view, size, borderMode=cv2.BORDER_REFLECT)))
+    seen = view @ background.to_plane
+    stage = Stage(np.asarray(cv2.warpPerspective(background.pixels, seen, size, borderMode=cv2.BORDER_REFLECT)))
     traces = _draw(stage, rng, spec, placements, view, atlas)
     canvas = light(stage.canvas, rng, spec.conditions)
     jpeg = develop(canvas, rng, spec.conditions, spec.kind.wear)

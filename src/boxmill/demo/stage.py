@@ -1,4 +1,4 @@
-"""Glyphs drawn into a picture, and which pixels each of them owns: ground truth comes from there, not from rectangles."""
+"""Glyphs drawn into a picture, and which pixels each of them owns: ground truth is made of those."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _tint(rng: Rng) -> np.ndarray:
     saturation = rng.uniform(0.7, 1.15)
     grey = np.full((3, 3), 1 / 3)
     colours = saturation * np.eye(3) + (1 - saturation) * grey
-    gain = rng.uniform(0.75, 1.1) * rng.uniform(0.94, 1.06, 3)
+    gain = rng.uniform(0.82, 1.1) * rng.uniform(0.94, 1.06, 3)
     tint = np.zeros((4, 4), np.float32)
     tint[:3, :3] = gain[:, None] * colours
     tint[:3, 3] = rng.uniform(0, 0.08)
@@ -113,7 +113,7 @@ class Stage:
             ground[:] = cv2.multiply(ground, cv2.cvtColor(rest, cv2.COLOR_GRAY2RGB), scale=1 / 255)
 
     def visible(self, trace: Trace) -> tuple[tuple[int, int, int, int], int]:
-        """The tight box of the pixels that a thing still owns (x1, y1, x2, y2; the last two beyond it), and how many."""
+        """The tight box of the pixels that a thing still owns (x1, y1, x2, y2, the last two beyond), and how many."""
         x1, y1, x2, y2 = trace.frame
         mine = self.owner[y1:y2, x1:x2] == trace.number
         columns, rows = np.flatnonzero(mine.any(0)), np.flatnonzero(mine.any(1))
@@ -136,7 +136,8 @@ def _warp(glyph: Glyph, pose: Homography) -> tuple[UInt8, int, int]:
     source = glyph.levels[level]
     rows, columns = source.shape[:2]
     # OpenCV's pixel (0, 0) is the middle of the corner pixel, a glyph's origin is the middle of the whole
-    to_origin = np.array([[width / columns, 0, width / columns / 2 - width / 2], [0, height / rows, height / rows / 2 - height / 2], [0, 0, 1]])  # fmt: skip
+    x, y = width / columns, height / rows
+    to_origin = np.array([[x, 0, (x - width) / 2], [0, y, (y - height) / 2], [0, 0, 1]])
     from_corner = np.array([[1, 0, -left - 0.5], [0, 1, -top - 0.5], [0, 0, 1]])
     matrix = from_corner @ pose @ to_origin
     return np.asarray(cv2.warpPerspective(source, matrix, (right - left, bottom - top))), left, top

@@ -7,6 +7,7 @@ wherever they are smooth, which is most of the speed.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -14,15 +15,33 @@ import numpy as np
 from boxmill.demo.conditions import Surface
 from boxmill.types import UInt8
 
-__all__ = ["boards", "roads", "surface"]
+__all__ = ["Backdrop", "boards", "roads", "surface"]
 
 Rng = np.random.Generator
 Colour = tuple[int, int, int]
 
+_MARGIN = 0.15  # of the picture's long side; the corners of the most turned and tilted view lie within
+_DENSITY = 0.75  # pixels of a backdrop for one of the plane: with its margin it is then about as large as the picture
 
-def surface(kind: Surface, rng: Rng, height: int, width: int) -> UInt8:
-    """A background of this kind, filling the picture."""
-    return _SURFACES[kind](rng, height, width)
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Backdrop:
+    """A painted plane that reaches beyond the picture, so that a camera that is turned and tilted still sees it."""
+
+    pixels: UInt8  # (h, w, 3) RGB
+    margin: float  # how far it reaches beyond the picture's plane on each side, pixels of the plane
+
+    @property
+    def to_plane(self) -> np.ndarray:
+        """(3, 3) homography from its own pixels to those of the plane."""
+        return np.array([[1 / _DENSITY, 0, -self.margin], [0, 1 / _DENSITY, -self.margin], [0, 0, 1]])
+
+
+def surface(kind: Surface, rng: Rng, height: int, width: int) -> Backdrop:
+    """A background of this kind for a picture of this size."""
+    margin = _MARGIN * max(height, width)
+    rows, columns = (int((side + 2 * margin) * _DENSITY) + 1 for side in (height, width))
+    return Backdrop(_SURFACES[kind](rng, rows, columns), margin)
 
 
 def _colour(rng: Rng, value: tuple[float, float] = (60, 235), saturation: float = 0.35) -> UInt8:
@@ -75,8 +94,9 @@ def _blotches(rng: Rng, height: int, width: int) -> UInt8:
 
 def _gradient(rng: Rng, height: int, width: int) -> UInt8:
     ramp = _ramp(rng, height, width)
-    field = cv2.normalize(ramp, None, 0, 255, cv2.NORM_MINMAX, cv2.CV_8U)
-    return _paint(np.asarray(field), *(_colour(rng) for _ in range(int(rng.integers(2, 4)))))
+    low, high = float(ramp.min()), float(ramp.max())
+    field = ((ramp - low) * (255 / (high - low))).astype(np.uint8)
+    return _paint(field, *(_colour(rng) for _ in range(int(rng.integers(2, 4)))))
 
 
 def _stripes(rng: Rng, height: int, width: int) -> UInt8:
@@ -109,15 +129,15 @@ def _shapes(rng: Rng, height: int, width: int) -> UInt8:
 
 
 def _asphalt(rng: Rng, height: int, width: int) -> UInt8:
-    grain = np.asarray(cv2.blur(_grain(rng, height, width), (2, 2)))
+    grain = np.asarray(cv2.blur(_grain(rng, height, width), (2, 2)), np.uint8)
     field = _mix(grain, _clouds(rng, height, width, min(height, width) / rng.uniform(3, 9)), 0.4)
     base = _colour(rng, (60, 150), 0.08)
     return _paint(field, _near(rng, base, 10) // 2, base, _near(rng, base, 20))
 
 
 def _grass(rng: Rng, height: int, width: int) -> UInt8:
-    blades = np.asarray(cv2.blur(_grain(rng, height, width), (2, max(3, min(height, width) // 90))))
-    blades = np.asarray(cv2.convertScaleAbs(blades, alpha=2.2, beta=-150))
+    blades = np.asarray(cv2.blur(_grain(rng, height, width), (2, max(3, min(height, width) // 90))), np.uint8)
+    blades = np.asarray(cv2.convertScaleAbs(blades, alpha=2.2, beta=-150), np.uint8)
     field = _mix(blades, _clouds(rng, height, width, min(height, width) / rng.uniform(3, 10)), 0.45)
     green = np.array([rng.uniform(40, 110), rng.uniform(95, 150), rng.uniform(25, 60)])
     return _paint(field, (green * 0.5).astype(np.uint8), green.astype(np.uint8), (green * 1.45).astype(np.uint8))
@@ -154,7 +174,7 @@ def _wood(rng: Rng, height: int, width: int) -> UInt8:
     board = max(8, int(min(height, width) * rng.uniform(0.08, 0.22)))
     planks = height // board + 1
     streaks = rng.integers(60, 196, (height // 2 + 1, max(2, width // 64)), dtype=np.uint8)
-    field = np.asarray(cv2.resize(streaks, (width, height), interpolation=cv2.INTER_CUBIC))
+    field = np.asarray(cv2.resize(streaks, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
     tones = np.repeat(rng.integers(60, 200, planks, dtype=np.uint8), board)[:height]
     field = _mix(field, np.repeat(tones[:, None], width, 1), 0.5)
     seam = np.arange(0, height, board)
@@ -193,13 +213,14 @@ _SURFACES: dict[Surface, Callable[[Rng, int, int], UInt8]] = {
 }
 
 
-def boards(canvas: UInt8, rng: Rng, tops: list[float]) -> None:
-    """Draws shelf boards into `canvas`: their upper edges lie at `tops`, a shadow below each."""
+def boards(backdrop: Backdrop, rng: Rng, tops: list[float]) -> None:
+    """Draws shelf boards: their upper edges lie at `tops`, pixels of the plane, and a shadow below each."""
+    canvas = backdrop.pixels
     height, width = canvas.shape[:2]
     thick = max(3, int(min(height, width) * rng.uniform(0.015, 0.04)))
     colour = _colour(rng, (70, 240), 0.25)
     for top in tops:
-        y = int(top)
+        y = int((top + backdrop.margin) * _DENSITY)
         below = canvas[y + thick : y + 3 * thick]
         fade = np.linspace(0.55, 1, max(len(below), 1), dtype=np.float32)[: len(below), None, None]
         below[:] = (below * fade).astype(np.uint8)
@@ -207,8 +228,9 @@ def boards(canvas: UInt8, rng: Rng, tops: list[float]) -> None:
         canvas[y : y + max(1, thick // 4)] = np.minimum(colour + 30.0, 255).astype(np.uint8)
 
 
-def roads(canvas: UInt8, rng: Rng) -> None:
-    """Draws one to three roads with markings into `canvas`, as seen from above."""
+def roads(backdrop: Backdrop, rng: Rng) -> None:
+    """Draws one to three roads with markings, as seen from above."""
+    canvas = backdrop.pixels
     height, width = canvas.shape[:2]
     short = min(height, width)
     for _ in range(int(rng.integers(1, 4))):
