@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from boxmill import _native
 from boxmill.errors import UsageError
 from boxmill.post.cost import PostprocessCost
 from boxmill.post.heads import LEVELS, MOST, Floats, Levels, as_list, batch_of, check_head, class_ids, plain
-from boxmill.types import Detections, Float32, Geometry, HeadSpec
+from boxmill.types import Detections, Float32, Geometry, HeadSpec, NmsMethod
 
 __all__ = ["Postprocessor"]
 
@@ -68,7 +68,7 @@ class Postprocessor:
     classes: tuple[int, ...] | None = None
     agnostic: bool = False
     multi_label: bool = False
-    nms: Literal["hard", "soft", "soft-gaussian"] = "hard"
+    nms: NmsMethod = "hard"
     sigma: float = 0.5
 
     def __post_init__(self) -> None:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from boxmill.post.reference_heads import DECODERS, Decoded
-from boxmill.types import Detections, Float32, Geometry, HeadSpec, Tags
+from boxmill.types import Detections, Float32, Geometry, HeadSpec, NmsMethod, Tags
 
 __all__ = [
     "NmsResult",
@@ -143,7 +143,7 @@ class Options:
     classes: tuple[int, ...] | None = None
     agnostic: bool = False
     multi_label: bool = False
-    nms: Literal["hard", "soft", "soft-gaussian"] = "hard"
+    nms: NmsMethod = "hard"
     sigma: float = 0.5
 
 
