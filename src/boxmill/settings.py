@@ -295,8 +295,8 @@ def _check_nms(post: PostSettings, head: HeadSpec) -> None:
         )
     if post.nms == "soft-gaussian" and post.iou is not None:
         raise UsageError(
-            f"--iou {post.iou:g}: --nms soft-gaussian has no threshold, it lowers the score of every box that overlaps a "
-            "better one; leave --iou out, or use --nms soft"
+            f"--iou {post.iou:g}: --nms soft-gaussian has no threshold, it lowers the score of each box that overlaps "
+            "a better one; leave --iou out, or use --nms soft"
         )
 
 
