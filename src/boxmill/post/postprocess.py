@@ -26,7 +26,8 @@ _NMS = {"hard": 0, "soft": 1, "soft-gaussian": 2}
 _SELECTED = ("detr", "end2end", "triple")
 
 _Cost = tuple[int, int, tuple[float, float, float, float, float]]
-_Found = list[tuple[bytearray, int, float | None, int, _Cost | None]]
+_Image = tuple[bytearray, int, float | None, int, _Cost | None]
+_Found = list[_Image]
 _Array = npt.NDArray[Any]
 
 
@@ -128,7 +129,7 @@ class Postprocessor:
         Raises:
             UsageError: the array, `network` and `geometries` do not fit the head or each other.
         """
-        return [_detections(*image[:4]) for image in self._found(raw, network, geometries, with_cost=False)]
+        return [_detections(image) for image in self._found(raw, network, geometries, False)]
 
     def cost(
         self, raw: _Array | Sequence[_Array], network: tuple[int, int], geometries: Sequence[Geometry] | None = None
@@ -138,9 +139,9 @@ class Postprocessor:
         `boxmill.post.cost.cost_table` prints it. Arguments and errors are those of the call, which measures nothing.
         """
         costs = []
-        for image in self._found(raw, network, geometries, with_cost=True):
+        for image in self._found(raw, network, geometries, True):
             candidates, tests, seconds = cast(_Cost, image[4])
-            costs.append(PostprocessCost(_detections(*image[:4]), candidates, tests, *(1e6 * step for step in seconds)))
+            costs.append(PostprocessCost(_detections(image), candidates, tests, *(1e6 * step for step in seconds)))
         return costs
 
     def _found(
@@ -148,7 +149,6 @@ class Postprocessor:
         raw: _Array | Sequence[_Array],
         network: tuple[int, int],
         geometries: Sequence[Geometry] | None,
-        *,
         with_cost: bool,
     ) -> _Found:
         if len(network) != 2 or not all(1 <= side <= MOST for side in network):
@@ -303,8 +303,9 @@ def _places(geometries: Sequence[Geometry], images: int, network: tuple[int, int
     return np.array(places, np.float32).reshape(images, 6)
 
 
-def _detections(found: bytearray, count: int, cut: float | None, nan: int) -> Detections:
+def _detections(image: _Image) -> Detections:
     """Four views of one buffer."""
+    found, count, cut, nan, _ = image
     return Detections(
         np.frombuffer(found, np.float32, 4 * count).reshape(count, 4),
         np.frombuffer(found, np.float32, count, 16 * count),
