@@ -41,12 +41,13 @@ static inline float to_source(float value, float scale, float pad, float limit) 
 
 static HeadReply gather(const HeadRequest& q, const Candidates& found, const SoftReply& kept, Arena& arena) {
     const size_t n = static_cast<size_t>(kept.count);
-    float *boxes = arena.take<float>(4 * n), *scores = arena.take<float>(n);
+    float* boxes = arena.take<float>(4 * n);
+    float* undecayed = arena.take<float>(n);
     int32_t *classes = arena.take<int32_t>(n), *indices = arena.take<int32_t>(n);
     for (size_t i = 0; i < n; ++i) {
         const size_t from = static_cast<size_t>(kept.kept[i]);
         std::memcpy(boxes + 4 * i, found.boxes + 4 * from, 4 * sizeof(float));
-        scores[i] = kept.scores == nullptr ? found.scores[from] : kept.scores[i];
+        undecayed[i] = found.scores[from];
         classes[i] = found.classes[from];
         indices[i] = found.anchors[from];
     }
@@ -54,6 +55,7 @@ static HeadReply gather(const HeadRequest& q, const Candidates& found, const Sof
         const float* g = q.geometry;
         for (size_t i = 0; i < 4 * n; ++i) boxes[i] = to_source(boxes[i], g[i % 2], g[2 + i % 2], g[4 + i % 2]);
     }
+    const float* scores = kept.scores == nullptr ? undecayed : kept.scores;
     return {boxes, scores, classes, indices, kept.count, found.nan + kept.nan, kept.truncated, kept.cut};
 }
 
