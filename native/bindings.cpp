@@ -223,10 +223,11 @@ nb::object soft_nms_call(nb::handle boxes, nb::handle scores, nb::handle classes
     SoftRequest request{};
     double threshold, least;
     if (!rows.read(request.boxes) || !read_number(iou, 1, threshold) || !read_number(sigma, DBL_MAX, request.sigma) ||
-        request.sigma == 0 || !read_number(conf, DBL_MAX, least) || !read_count(max_det, request.max_det))
+        request.sigma == 0 || !read_number(conf, DBL_MAX, least) || !read_count(max_det, request.boxes.limits.max_det))
         return nb::none();
     request.gaussian = gaussian;
-    request.iou = static_cast<float>(threshold);
+    request.boxes.limits.iou = static_cast<float>(threshold);
+    request.boxes.limits.max_nms = request.boxes.n;
     request.conf = static_cast<float>(least) + 0.0f;  // -0 becomes 0
     Arena& arena = thread_arena();
     SoftReply reply;
@@ -241,17 +242,18 @@ nb::object soft_nms_call(nb::handle boxes, nb::handle scores, nb::handle classes
     return nb::make_tuple(indices(reply.kept, reply.count), decayed);
 }
 
-// One image's result as Python takes it: (boxes, scores, classes, anchors behind one another, count, cut, nan).
+// One image's result as Python takes it: (boxes, scores, classes, anchors behind one another, count, cut, nan, cost).
 struct Found {
     std::string bytes;
     int64_t count, nan;
     bool truncated;
     float cut;
+    NmsCost cost;
 };
 
 Found copied(const HeadReply& reply) {
     const size_t n = static_cast<size_t>(reply.count);
-    Found found{{}, reply.count, reply.nan, reply.truncated, reply.cut};
+    Found found{{}, reply.count, reply.nan, reply.truncated, reply.cut, {}};
     found.bytes.reserve(7 * sizeof(float) * n);
     found.bytes.append(reinterpret_cast<const char*>(reply.boxes), 4 * sizeof(float) * n);
     found.bytes.append(reinterpret_cast<const char*>(reply.scores), sizeof(float) * n);
@@ -260,12 +262,22 @@ Found copied(const HeadReply& reply) {
     return found;
 }
 
+nb::object cost_answer(const NmsCost& cost) {
+    const double* s = cost.seconds;
+    return nb::make_tuple(cost.considered, cost.tests, nb::make_tuple(s[0], s[1], s[2], s[3], s[4]));
+}
+
 struct Limits {
     double conf, iou;
     int64_t max_det, max_nms;
 };
 
-void set_limits(HeadRequest& request, const Limits& limits, bool agnostic, bool multi_label) {
+// Which suppression, and the Gaussian's sigma.
+using Method = std::pair<int, double>;
+
+void set_limits(HeadRequest& request, const Limits& limits, const Method& method, bool agnostic, bool multi_label) {
+    request.suppression = static_cast<Suppression>(method.first);
+    request.sigma = method.second;
     request.conf = static_cast<float>(limits.conf) + 0.0f;  // -0 becomes 0
     request.agnostic = agnostic;
     request.multi_label = multi_label;
@@ -300,7 +312,7 @@ bool set_buffers(HeadRequest& request, const View& wanted, const View& geometry,
 
 // Runs the images one after another without the GIL; `select(i)` sets the request's raw pointers to image i.
 template <class Select>
-nb::list answers(HeadRequest& request, Py_ssize_t images, Select select) {
+nb::list answers(HeadRequest& request, Py_ssize_t images, bool with_cost, Select select) {
     std::vector<Found> found;
     {
         nb::gil_scoped_release unlocked;
@@ -309,7 +321,9 @@ nb::list answers(HeadRequest& request, Py_ssize_t images, Select select) {
             Arena& arena = thread_arena();
             arena.reset();
             select(i);
-            found.push_back(copied(chosen->head(request, arena)));
+            NmsCost cost{};
+            found.push_back(copied(with_cost ? chosen->head_cost(request, arena, cost) : chosen->head(request, arena)));
+            found.back().cost = cost;
             if (request.geometry != nullptr) request.geometry += 6;
         }
     }
@@ -318,7 +332,8 @@ nb::list answers(HeadRequest& request, Py_ssize_t images, Select select) {
         PyObject* bytes = PyByteArray_FromStringAndSize(one.bytes.data(), static_cast<Py_ssize_t>(one.bytes.size()));
         if (bytes == nullptr) throw nb::python_error();
         nb::object cut = one.truncated ? nb::object(nb::float_(one.cut)) : nb::none();
-        answer.append(nb::make_tuple(nb::steal(bytes), one.count, cut, one.nan));
+        nb::object cost = with_cost ? cost_answer(one.cost) : nb::none();
+        answer.append(nb::make_tuple(nb::steal(bytes), one.count, cut, one.nan, cost));
     }
     return answer;
 }
@@ -332,7 +347,8 @@ std::vector<int32_t> integers(const nb::tuple& values) {
 // None where `raw`, `wanted` or `geometry` is not of the plain form (see _native.pyi); other arguments are checked by the caller.
 nb::object postprocess_call(nb::handle raw, int head, bool normalized, bool sigmoid, nb::tuple strides,
                             std::pair<int32_t, int32_t> network, double conf, double iou, int64_t max_det, int64_t max_nms,
-                            nb::handle wanted, bool agnostic, bool multi_label, nb::handle geometry) {
+                            Method method, nb::handle wanted, bool agnostic, bool multi_label, nb::handle geometry,
+                            bool with_cost) {
     Heads heads(raw);
     const View chosen_classes(wanted), places(geometry);
     if (!heads.read()) return nb::none();
@@ -345,7 +361,7 @@ nb::object postprocess_call(nb::handle raw, int head, bool normalized, bool sigm
     request.classes = by_class ? rows - 4 : columns - 5;
     if (request.classes < 1 || request.anchors > most_rows || request.classes > most_rows) return nb::none();
     if (!set_buffers(request, chosen_classes, places, images)) return nb::none();
-    set_limits(request, {conf, iou, max_det, max_nms}, agnostic, multi_label);
+    set_limits(request, {conf, iou, max_det, max_nms}, method, agnostic, multi_label);
     const std::vector<int32_t> steps = integers(strides);
     request.head = static_cast<Head>(head);
     request.normalized = normalized;
@@ -354,7 +370,7 @@ nb::object postprocess_call(nb::handle raw, int head, bool normalized, bool sigm
     request.network_width = network.second;
     request.strides = steps.data();
     request.stride_count = static_cast<int32_t>(steps.size());
-    return answers(request, images, [&](Py_ssize_t i) { request.raw = heads.image(i); });
+    return answers(request, images, with_cost, [&](Py_ssize_t i) { request.raw = heads.image(i); });
 }
 
 // One entry of `levels`: (values, first column, boxes, first column); all images.
@@ -430,12 +446,13 @@ bool covered_by_strides(const HeadRequest& request, int64_t anchors) {
 
 // None where a buffer is not of the plain form (see _native.pyi); other arguments are checked by the caller.
 nb::object postprocess_levels_call(nb::list levels, nb::handle labels, const Form& form, std::pair<int32_t, int32_t> network,
-                                   std::tuple<double, double, int64_t, int64_t> limits, nb::handle wanted, bool agnostic,
-                                   bool multi_label, nb::handle geometry) {
+                                   std::tuple<double, double, int64_t, int64_t> limits, Method method, nb::handle wanted,
+                                   bool agnostic, bool multi_label, nb::handle geometry, bool with_cost) {
     const std::vector<int32_t> strides = integers(std::get<4>(form));
     HeadRequest request{};
     set_form(request, form, strides);
-    set_limits(request, {std::get<0>(limits), std::get<1>(limits), std::get<2>(limits), std::get<3>(limits)}, agnostic, multi_label);
+    const auto [conf, iou, max_det, max_nms] = limits;
+    set_limits(request, {conf, iou, max_det, max_nms}, method, agnostic, multi_label);
     request.network_height = network.first;
     request.network_width = network.second;
     LevelBatch batch;
@@ -450,7 +467,7 @@ nb::object postprocess_levels_call(nb::list levels, nb::handle labels, const For
     if (needs_ids && !(ids.is("il", sizeof(int32_t), 2) && ids.length(0) == batch.images && ids.length(1) == batch.anchors))
         return nb::none();
     if (!set_buffers(request, chosen_classes, places, batch.images)) return nb::none();
-    return answers(request, batch.images, [&](Py_ssize_t i) {
+    return answers(request, batch.images, with_cost, [&](Py_ssize_t i) {
         batch.select(i);
         request.labels = needs_ids ? static_cast<const int32_t*>(ids.data()) + i * batch.anchors : nullptr;
     });
@@ -480,8 +497,9 @@ NB_MODULE(_native, module) {
                nb::arg("iou").none(), nb::arg("sigma").none(), nb::arg("conf").none(), nb::arg("max_det"));
     module.def("postprocess", &postprocess_call, nb::arg("raw"), nb::arg("head"), nb::arg("normalized"), nb::arg("sigmoid"),
                nb::arg("strides"), nb::arg("network"), nb::arg("conf"), nb::arg("iou"), nb::arg("max_det"), nb::arg("max_nms"),
-               nb::arg("wanted").none(), nb::arg("agnostic"), nb::arg("multi_label"), nb::arg("geometry").none());
+               nb::arg("method"), nb::arg("wanted").none(), nb::arg("agnostic"), nb::arg("multi_label"), nb::arg("geometry").none(),
+               nb::arg("with_cost"));
     module.def("postprocess_levels", &postprocess_levels_call, nb::arg("levels"), nb::arg("labels").none(), nb::arg("form"),
-               nb::arg("network"), nb::arg("limits"), nb::arg("wanted").none(), nb::arg("agnostic"), nb::arg("multi_label"),
-               nb::arg("geometry").none());
+               nb::arg("network"), nb::arg("limits"), nb::arg("method"), nb::arg("wanted").none(), nb::arg("agnostic"),
+               nb::arg("multi_label"), nb::arg("geometry").none(), nb::arg("with_cost"));
 }

@@ -110,6 +110,7 @@ def make_postprocessor(settings: RunSettings, spec: ModelSpec) -> Postprocess:
         classes=classes,
         agnostic=post.agnostic_nms,
         multi_label=post.multi_label,
+        nms=post.nms,
     )
     return _NamedClasses(detector, len(spec.names)) if spec.head.type in ("end2end", "triple") else detector
 

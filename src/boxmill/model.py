@@ -23,7 +23,7 @@ from boxmill.models import Resolution
 from boxmill.runtimes import Runtime
 from boxmill.settings import Language, Precision, RunSettings, RuntimeName, settings
 from boxmill.sources import read_file
-from boxmill.types import Detections, Frame, ModelSpec, Tags
+from boxmill.types import Detections, Frame, ModelSpec, NmsMethod, Tags
 
 __all__ = ["Image", "Model", "ModelOptions", "load", "python_settings"]
 
@@ -46,6 +46,7 @@ class ModelOptions(TypedDict, total=False):
     classes: Sequence[str | int] | None
     agnostic_nms: bool
     multi_label: bool
+    nms: NmsMethod
     top_k: int | Literal["all"] | None
     runtime: RuntimeName
     precision: Precision

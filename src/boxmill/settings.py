@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from boxmill.errors import UsageError
-from boxmill.types import HeadSpec, ModelSpec
+from boxmill.types import HeadSpec, ModelSpec, NmsMethod
 
 __all__ = [
     "DetectorPost",
@@ -60,6 +60,7 @@ class PostSettings:
     classes: tuple[str, ...] = ()  # ids or names; empty: all
     agnostic_nms: bool = False
     multi_label: bool = False
+    nms: NmsMethod = "hard"
     top_k: int | Literal["all"] | None = None
 
 
@@ -69,12 +70,13 @@ class DetectorPost:
 
     conf: float  # shown above it
     keep_conf: float  # journalled above it
-    iou: float | None  # None: no NMS
+    iou: float | None  # None: no NMS, or the soft one that has no threshold
     max_det: int
     max_nms: int
     classes: tuple[str, ...]
     agnostic_nms: bool
     multi_label: bool
+    nms: NmsMethod
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +205,7 @@ def _check_choices(chosen: RunSettings) -> None:
         ("--runtime", chosen.engine.runtime, get_args(RuntimeName)),
         ("--precision", chosen.engine.precision, get_args(Precision)),
         ("--lang", chosen.model.lang, (None, *get_args(Language))),
+        ("--nms", chosen.post.nms, get_args(NmsMethod)),
     )
     for flag, value, possible in choices:
         if value not in possible:
@@ -230,7 +233,7 @@ def _check_name(flag: str, name: str | None) -> None:
 
 
 _SELECTED_INSIDE = ("end2end", "triple", "detr")  # heads whose network has done what NMS does
-_DETECTORS_ONLY = ("keep_conf", "iou", "max_det", "max_nms", "agnostic_nms", "multi_label")
+_DETECTORS_ONLY = ("keep_conf", "iou", "max_det", "max_nms", "agnostic_nms", "multi_label", "nms")
 _TAGGERS_ONLY = ("top_k",)
 
 
@@ -238,7 +241,7 @@ def effective_post(post: PostSettings, spec: ModelSpec) -> DetectorPost | Tagger
     """The settings, with what was not given filled in as the model's head wants it.
 
     Detectors: conf .25, at most 300 objects of at most 30,000 candidates, and NMS at IoU .45, or none for heads that
-    are selected inside the network. Taggers: the best 5 whatever their score, but
+    are selected inside the network; a Gaussian has no IoU. Taggers: the best 5 whatever their score, but
     where every class is judged by itself (activation sigmoid) all above conf .25.
 
     Raises:
@@ -262,7 +265,8 @@ def effective_post(post: PostSettings, spec: ModelSpec) -> DetectorPost | Tagger
 
 
 def _for_detector(post: PostSettings, head: HeadSpec) -> DetectorPost:
-    usual_iou = None if head.type in _SELECTED_INSIDE else 0.45
+    _check_nms(post, head)
+    usual_iou = None if head.type in _SELECTED_INSIDE or post.nms == "soft-gaussian" else 0.45
     conf = 0.25 if post.conf is None else post.conf
     keep_conf = conf if post.keep_conf is None else post.keep_conf
     if not 0 <= keep_conf <= conf:
@@ -279,7 +283,21 @@ def _for_detector(post: PostSettings, head: HeadSpec) -> DetectorPost:
         classes=post.classes,
         agnostic_nms=post.agnostic_nms,
         multi_label=post.multi_label,
+        nms=post.nms,
     )
+
+
+def _check_nms(post: PostSettings, head: HeadSpec) -> None:
+    if post.nms != "hard" and head.type in _SELECTED_INSIDE:
+        raise UsageError(
+            f"--nms {post.nms}: the network of a {head.type} head has already selected its boxes, so there is nothing "
+            "whose score could decay; leave it out"
+        )
+    if post.nms == "soft-gaussian" and post.iou is not None:
+        raise UsageError(
+            f"--iou {post.iou:g}: --nms soft-gaussian has no threshold, it lowers the score of each box that overlaps "
+            "a better one; leave --iou out, or use --nms soft"
+        )
 
 
 def _for_tagger(post: PostSettings, head: HeadSpec) -> TaggerPost:

@@ -43,6 +43,7 @@ def run(
     classes: Annotated[list[str] | None, Many] = None,
     agnostic_nms: Annotated[bool | None, Plain] = None,
     multi_label: Annotated[bool | None, Plain] = None,
+    nms: Literal["hard", "soft", "soft-gaussian"] | None = None,
     top_k: int | Literal["all"] | None = None,
     workers: int | Literal["auto"] | None = None,
     precision: Literal["auto", "fp32", "bf16"] | None = None,
@@ -108,6 +109,10 @@ def run(
     iou
         Overlap above which the lower-scored box of a class is suppressed. Default: 0.45; no suppression where the
         network selects its boxes itself (heads end2end, triple, detr).
+    nms
+        hard drops such boxes. soft lowers their score instead, by 1 - IoU; soft-gaussian lowers that of every box which
+        overlaps a better one, by exp(-2 IoU^2), and takes no --iou. Objects have the lowered scores, and --conf is
+        compared with those. Default: hard.
     max_det
         At most this many objects an image. Default: 300.
     max_nms
