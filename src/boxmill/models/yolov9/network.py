@@ -5,20 +5,18 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from boxmill.errors import ModelError
+from boxmill.models.checkpoint import Checkpoint
 from boxmill.models.yolov9 import structure as structures
 from boxmill.models.yolov9.fusion import fuse_modules
 from boxmill.models.yolov9.heads import DualDDetect
 from boxmill.models.yolov9.table import BLOCKS, HEADS, SEVERAL, Maps
-
-if TYPE_CHECKING:
-    from boxmill.models.checkpoint import Checkpoint
 
 __all__ = ["MAX_PARAMETERS", "Network", "build", "fuse", "load"]
 
@@ -113,7 +111,7 @@ def build(structure: Mapping[str, Any]) -> Network:
 def load(checkpoint: Checkpoint) -> Network:
     """The checkpoint's network for prediction: every key matched, auxiliary branch dropped, eval mode, float32, CPU.
 
-    Raises ModelError when the structure is not supported, or keys, shapes or strides of the weights do not fit it.
+    Raises ModelError when the structure is not supported, or keys, shapes, strides or class names do not fit it.
     """
     with torch.device("meta"):  # the weights bring their own memory
         everything = _assemble(checkpoint.structure)
@@ -122,6 +120,8 @@ def load(checkpoint: Checkpoint) -> Network:
     network = everything.without_auxiliary().eval()
     if tuple(checkpoint.stride) != network.strides:
         raise ModelError(f"the checkpoint's strides are {checkpoint.stride}, those of its structure {network.strides}")
+    if len(checkpoint.names) != network.classes:
+        raise ModelError(f"the checkpoint names {len(checkpoint.names)} classes; its structure has {network.classes}")
     keys = {id(value): key for key, value in whole.items()}  # the main head has other names once it is alone
     live = network.state_dict(keep_vars=True)
     state = {name: _tensor(checkpoint.state[keys[id(value)]]) for name, value in live.items()}
