@@ -112,7 +112,7 @@ def test_a_malformed_structure_is_refused(key: str, value: Any, message: str) ->
 def test_a_network_too_large_is_refused_before_it_takes_memory() -> None:
     structure = changed("backbone", 2, [-1, 1, "Conv", [8192, 15, 2]])
     structure["backbone"][1] = [-1, 1, "Conv", [8192, 3, 2]]  # 15 billion weights from these to those
-    with pytest.raises(ModelError, match="layer 2 .*500,000,000 parameters"):
+    with pytest.raises(ModelError, match=r"layer 2 .*500,000,000 parameters"):
         build(structure)
 
 

@@ -15,6 +15,8 @@ torch = pytest.importorskip("torch", reason="needs torch: install 'boxmill[torch
 
 from boxmill.models.yolov9 import Network, build, load  # noqa: E402  # after torch is known to be there
 
+torch.set_num_threads(1)  # the networks are small: more threads only wait for one another when tests run side by side
+
 PUBLISHED = tuple(f"{family}-{size}" for family in ("yolov9", "gelan") for size in "tsmce")
 WITH_OUTPUTS = ("yolov9-t", "gelan-t", "yolov9-c-quarter", "yolov9-e-quarter", "yolov9-m-quarter")
 

@@ -18,7 +18,7 @@ from boxmill.models.yolov9.fusion import fuse_modules
 from boxmill.models.yolov9.heads import DualDDetect
 from boxmill.models.yolov9.table import BLOCKS, HEADS, SEVERAL, Maps
 
-__all__ = ["MAX_PARAMETERS", "Network", "build", "fuse", "load"]
+__all__ = ["MAX_PARAMETERS", "Network", "assemble", "build", "fuse", "load"]
 
 MAX_PARAMETERS = 500_000_000  # yolov9-e, the largest published network, has 69 million
 
@@ -104,8 +104,8 @@ def build(structure: Mapping[str, Any]) -> Network:
     before the size of the whole network has been checked.
     """
     with torch.device("meta"):
-        _assemble(structure)
-    return _assemble(structure)
+        assemble(structure)
+    return assemble(structure)
 
 
 def load(checkpoint: Checkpoint) -> Network:
@@ -114,7 +114,7 @@ def load(checkpoint: Checkpoint) -> Network:
     Raises ModelError when the structure is not supported, or keys, shapes, strides or class names do not fit it.
     """
     with torch.device("meta"):  # the weights bring their own memory
-        everything = _assemble(checkpoint.structure)
+        everything = assemble(checkpoint.structure)
     whole = everything.state_dict(keep_vars=True)
     _check_state(checkpoint.state, whole)
     network = everything.without_auxiliary().eval()
@@ -140,7 +140,8 @@ def fuse(network: Network) -> Network:
     return fused.requires_grad_(False)
 
 
-def _assemble(structure: Mapping[str, Any]) -> Network:
+def assemble(structure: Mapping[str, Any]) -> Network:
+    """The network with every branch on the current default device, layer by layer; raises as `build` does."""
     parsed = structures.parse(structure)
     last = parsed.layers[-1]
     maps = {structures.IMAGE: Maps((3,), 1)}
