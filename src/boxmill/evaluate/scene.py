@@ -78,10 +78,9 @@ def confront(truth: Truth, run: EvaluatedRun, given: Mapping[str, str | None] | 
     pairs = pair_images([image.name for image in truth.images], run.keys, stems=truth.stems)
     wanted = [index for index in pairs.inputs if index is not None]
     if not wanted:
-        mine = f"such as {truth.images[0].name!r}" if truth.images else "none at all"
+        first = [repr(names[0]) if names else "none" for names in ([one.name for one in truth.images], run.keys)]
         raise SourceError(
-            f"--gt {str(truth.path)!r} knows none of the run's images: it has {mine}, "
-            f"the run {', '.join(map(repr, run.keys[:1])) or 'none'}"
+            f"--gt {str(truth.path)!r} knows none of the run's images: its first is {first[0]}, the run's {first[1]}"
         )
     outcomes = {outcome.index: outcome for outcome in run.outcomes(wanted)}
     images, remarks = _sized(truth, pairs, outcomes)

@@ -118,4 +118,5 @@ def wilson(count: int, total: int, z: float = 1.959963984540054) -> tuple[float,
     share, z2 = count / total, z * z
     middle = (share + z2 / (2 * total)) / (1 + z2 / total)
     half = z / (1 + z2 / total) * math.sqrt(share * (1 - share) / total + z2 / (4 * total * total))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # at both ends the formula gives 0 and 1 but for rounding
+    return (middle - half if count else 0.0), (middle + half if count < total else 1.0)
