@@ -90,7 +90,7 @@ def test_a_threshold_that_spoils_average_precision_is_said(
     assert run_command(["eval", str(run), "--gt", str(gt)]) == 0
     assert (
         "AP is not comparable with other figures: the run kept only what scores above 0.25; "
-        "for AP: boxmill run photos --weights 'my nets/n.onnx' --keep-conf 0.001"
+        "for AP: boxmill run photos --weights 'my nets/n.onnx' --keep-conf 0.001 (and the run's other options)"
     ) in capfd.readouterr().err
 
 

@@ -53,7 +53,7 @@ def notes(report: Report) -> list[str]:
     if report.again is not None:
         lines.append(
             f"AP is not comparable with other figures: the run kept only what scores above {report.keep:g}; "
-            f"for AP: {report.again}"
+            f"for AP: {report.again} (and the run's other options)"
         )
     return lines
 
@@ -83,7 +83,8 @@ def _numbers(report: Report) -> str:
     if report.published is None:
         return text
     known = report.published
-    line = f"published for {known.model} on COCO val2017: {known.ap:.3f} ({known.source}; told by the file's name)"
+    line = f"published for {known.model} on COCO val2017: {known.ap:.3f} ({known.source}; told by the file's name; "
+    line += "at conf .001, IoU .7, 640x640, multi-label)"
     if report.val2017 and values[0] is not None:
         line += f"; this run: {values[0]:.3f}, {values[0] - known.ap:+.3f}"
     elif not report.val2017:
