@@ -127,6 +127,18 @@ def test_two_runs_with_ground_truth(tmp_path: Path, run: Path, gt: Path, capfd: 
     assert found == document([run, other, "--gt", gt, "--draws", "50"], capfd)
 
 
+@pytest.mark.usefixtures("evaluator")
+def test_ground_truth_without_objects(tmp_path: Path, run: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    gt = write_coco(tmp_path / "none.json", {"a.jpg": [], "b.jpg": []}, CATEGORIES)
+    found = document([run, "--gt", gt], capfd)
+    assert set(found["coco"].values()) == {None}
+    assert (found["shown"]["wrong"], found["shown"]["recall"]) == (3, None)
+    assert run_command(["eval", str(run), "--gt", str(gt)]) == 0
+    assert "no image of the ground truth has an object" in capfd.readouterr().out
+    assert run_command(["eval", str(run), str(run), "--gt", str(gt)]) == 3
+    assert "has no objects, so there is no average precision to compare" in capfd.readouterr().err
+
+
 def test_two_runs_without_ground_truth(tmp_path: Path, run: Path, capfd: pytest.CaptureFixture[str]) -> None:
     many: list[Row] = [(5.0 * n, 0.0, 5.0 * n + 4, 4.0, 0.9 - n / 100, 0) for n in range(30)]
     other = write_run(tmp_path / "other", FOUND | {"extra.jpg": many})

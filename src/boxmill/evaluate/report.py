@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from boxmill.errors import UsageError
+from boxmill.errors import SourceError, UsageError
 from boxmill.evaluate.bootstrap import Interval, bootstrap
 from boxmill.evaluate.coco import NUMBERS, CocoNumbers, coco_numbers
 from boxmill.evaluate.difference import Agreement, Difference, Side, Tolerance, compare_runs
@@ -207,7 +207,7 @@ def compare(first: EvaluatedRun, second: EvaluatedRun, truth: Truth | None, requ
 
     Raises:
         UsageError: other classes, no common input, a threshold below what was kept, or no evaluator is installed.
-        SourceError: no image of the ground truth is an input of a run.
+        SourceError: no image of the ground truth is an input of a run, or it has no objects.
     """
     if request.draws < 1:
         raise UsageError(f"--draws {request.draws}: expected at least 1")
@@ -216,5 +216,7 @@ def compare(first: EvaluatedRun, second: EvaluatedRun, truth: Truth | None, requ
     if truth is None:
         return Comparison((first, second), conf, agreement, request, None, None)
     a, b = evaluate(first, truth, request), evaluate(second, truth, request)
+    if a.numbers.values[0] is None:
+        raise SourceError(f"--gt {str(truth.path)!r} has no objects, so there is no average precision to compare")
     intervals = bootstrap(a.scene, b.scene, request.draws, request.seed)
     return Comparison((first, second), conf, agreement, request, (a, b), intervals)
