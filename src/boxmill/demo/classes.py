@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["CLASSES", "CLUTTER", "CLUTTER_HELD_OUT", "Group", "ThingClass", "names", "names_zh"]
+__all__ = ["CLASSES", "CLUTTER", "CLUTTER_HELD_OUT", "LETTERED", "Group", "ThingClass", "names", "names_zh"]
 
 Group = Literal["clothing", "electronics", "home", "food", "animal", "vehicle", "person"]
 
@@ -180,6 +180,10 @@ CLASSES: tuple[ThingClass, ...] = (*_CLOTHING, *_ELECTRONICS, *_HOME, *_FOOD, *_
 
 CLUTTER = "🪨🪵🌵🌴🍁🍄🪴🧱🪢🧊🧽🪣🧹🎈🔮🧿💎🪁🧩🪜🛟🌰🥜🧅🎲🧬🪐🌈❄⭐🔥"  # glyphs of no class, in training
 CLUTTER_HELD_OUT = "🌲🌳🍂🐚🪸🧲🧷🧻🧼🎀🎏🏮🎐🪩🥨🥥🫧🌙⚡💧"  # and those that only held-out scenes show
+
+LETTERED = (
+    "📅📆📧💌🥇🥉🥈💵💴💷💶🕐🕒🕔🕗🕙🕛🕜🕟🕡🕦🕓🕖🕤🎱🚌🚑🚓🚔🚕🚖"  # glyphs with writing or a dial: never mirrored
+)
 
 
 def names() -> list[str]:
