@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from drawn import bitmap
 
-from boxmill.demo.camera import planar
+from boxmill.demo.camera import planar, viewpoint
+from boxmill.demo.conditions import CONDITIONS
 from boxmill.demo.glyphs import Glyph
-from boxmill.demo.stage import Look, Stage, look
+from boxmill.demo.layout import Placement
+from boxmill.demo.stage import Look, Stage, looks
 from boxmill.errors import UsageError
 
 PLAIN = np.eye(4, dtype=np.float32)
@@ -81,8 +83,11 @@ def reference_alpha(glyph: Glyph, pose: np.ndarray, height: int, width: int) -> 
 def test_boxes_are_tight_around_the_warped_shape(seed: int) -> None:
     rng = np.random.default_rng(seed)
     glyph = Glyph.from_bitmap(bitmap(chr(0x1F400 + seed)))
-    drawn = look(rng, glyph, rng.uniform(45, 90), rng.uniform(0, 6), bool(seed & 1), (0, 25))
-    pose = at(rng.uniform(10, 150), rng.uniform(10, 90)).pose @ drawn.pose
+    centre = (rng.uniform(10, 150), rng.uniform(10, 90))
+    placement = Placement("x", 0, False, centre, rng.uniform(45, 90), rng.uniform(0, 6), bool(seed & 1))
+    view = viewpoint(rng, CONDITIONS["held-out"], 100, 160)
+    (drawn,) = looks(rng, [glyph], [placement], (0, 25), view)
+    pose = drawn.pose
     picture = stage()
     box, pixels = picture.visible(picture.place(glyph, Look(pose, PLAIN, NO_SHADOW), 1))
     mask = reference_alpha(glyph, pose, 100, 160) >= 127.5
@@ -102,6 +107,30 @@ def test_small_things_keep_their_place(size: float) -> None:
     assert abs((x1 + x2) / 2 - 80) <= 0.5
     assert abs((y1 + y2) / 2 - 50) <= 0.5
     assert abs((x2 - x1) - size * glyph.size[0] / 72) <= 1.5
+
+
+def test_a_glyph_stands_where_it_was_placed_as_large_and_turned_as_was_said() -> None:
+    glyph = Glyph.from_bitmap(bitmap("a"))
+    width, height = glyph.size
+    places = [Placement("a", 0, False, (30.0, 40.0), 20.0, np.pi / 2, mirrored) for mirrored in (False, True)]
+    for place, drawn in zip(
+        places, looks(np.random.default_rng(0), [glyph] * 2, places, (0, 0), np.eye(3)), strict=True
+    ):
+        scale = 20 / max(width, height) * (-1 if place.mirrored else 1)
+        assert np.allclose(drawn.pose @ [0, 0, 1], [30, 40, 1])
+        assert np.allclose(drawn.pose @ [width / 2, 0, 1], [30, 40 + scale * width / 2, 1])
+
+
+def test_rotations_follow_the_matrices_they_stand_for() -> None:
+    def about_z(angle: float) -> np.ndarray:
+        return np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+
+    tilt, axis, turn, focal = 0.4, 1.1, -0.7, 90.0
+    about_x = np.array([[1, 0, 0], [0, np.cos(tilt), -np.sin(tilt)], [0, np.sin(tilt), np.cos(tilt)]])
+    whole = about_z(axis) @ about_x @ about_z(turn - axis)
+    expected = np.array([[*whole[0, :2], 0], [*whole[1, :2], 0], [*(whole[2, :2] / focal), 1]])
+    assert np.allclose(planar(tilt, axis, turn, focal), expected)
+    assert np.allclose(planar([tilt, 0.0], axis, turn, focal)[0], expected)
 
 
 def test_a_tilted_plane_is_foreshortened_across_the_axis_only() -> None:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from boxmill.demo.camera import Homography, develop, light, viewpoint
 from boxmill.demo.glyphs import Atlas
 from boxmill.demo.layout import KINDS, Glyphs, Kind, Placement, SceneSpec, compose_layout
-from boxmill.demo.stage import Stage, Trace, look
+from boxmill.demo.stage import Stage, Trace, looks
 from boxmill.errors import UsageError
 from boxmill.types import Float32, Int32, UInt8
 
@@ -107,14 +107,10 @@ def _draw(
     stage: Stage, rng: np.random.Generator, spec: SceneSpec, placements: list[Placement], view: Homography, atlas: Atlas
 ) -> list[tuple[Trace, Placement]]:
     """Places everything; clutter hides things but owns its pixels as background."""
-    traces = []
-    for number, placement in enumerate(placements, 1):
-        glyph = atlas[placement.glyph]
-        drawn = look(rng, glyph, placement.size, placement.turn, placement.mirrored, spec.conditions.lean)
-        at = np.array([[1, 0, placement.centre[0]], [0, 1, placement.centre[1]], [0, 0, 1]])
-        seen = type(drawn)(view @ at @ drawn.pose, drawn.tint, drawn.shadow)
-        traces.append((stage.place(glyph, seen, number), placement))
-    return traces
+    glyphs = [atlas[placement.glyph] for placement in placements]
+    drawn = looks(rng, glyphs, placements, spec.conditions.lean, view)
+    traces = [stage.place(*row) for row in zip(glyphs, drawn, range(1, len(glyphs) + 1), strict=True)]
+    return list(zip(traces, placements, strict=True))
 
 
 def _scene(jpeg: bytes, stage: Stage, traces: list[tuple[Trace, Placement]]) -> Scene:
