@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from boxmill.demo.classes import CLASSES, CLUTTER, CLUTTER_HELD_OUT, names, names_zh
+from boxmill.demo.classes import CLASSES, CLUTTER, CLUTTER_HELD_OUT, LETTERED, names, names_zh
 from boxmill.demo.conditions import CONDITIONS
 from boxmill.demo.glyphs import every_glyph
 
@@ -35,7 +35,7 @@ def test_at_least_half_of_the_classes_keep_a_glyph_of_three_or_more_from_trainin
 def test_a_glyph_belongs_to_one_class_or_to_the_clutter_of_one_split() -> None:
     assert all(thing.glyphs for thing in CLASSES)
     assert max(Counter(every_glyph()).values()) == 1
-    assert set(CLUTTER) | set(CLUTTER_HELD_OUT) < set(every_glyph())
+    assert set(CLUTTER) | set(CLUTTER_HELD_OUT) | set(LETTERED) < set(every_glyph())
 
 
 @pytest.mark.parametrize(

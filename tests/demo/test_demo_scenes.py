@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from boxmill.demo.classes import CLASSES
+from boxmill.demo.classes import CLASSES, LETTERED
 from boxmill.demo.glyphs import Atlas
 from boxmill.demo.layout import compose_layout
 from boxmill.demo.scenes import KINDS, Scene, SceneSpec, generate
@@ -82,6 +82,21 @@ def test_training_never_sees_what_is_held_out(kind: str) -> None:
         assert all(item.unseen == (item.glyph in held_out) for item in things)
         assert {item.unseen for item in things} == {"known": {False}, "unseen": {True}, "all": {False, True}}[glyphs]
         assert {item.glyph for item in placed if item.thing is None} <= set(spec.conditions.clutter)
+
+
+def test_what_has_writing_is_never_mirrored() -> None:
+    spec = SceneSpec(KINDS["shop"], 200, 160)
+    rng = np.random.default_rng(0)
+    placed = [item for _ in range(60) for item in compose_layout(spec, rng, lambda glyph: 1.0)[1]]
+    assert not any(item.mirrored for item in placed if item.glyph in LETTERED)
+    assert any(item.mirrored for item in placed)
+    assert any(item.glyph in LETTERED for item in placed)
+
+
+def test_kinds_and_splits_of_one_seed_are_independent(atlas: Atlas) -> None:
+    first = generate(SceneSpec(KINDS["single"], 200, 160), 0, 0, atlas)
+    others = [SceneSpec(KINDS["single"], 200, 160, "held-out"), SceneSpec(KINDS["shop"], 200, 160)]
+    assert all(generate(spec, 0, 0, atlas).glyphs[0] != first.glyphs[0] for spec in others)
 
 
 def test_a_wider_crowd_has_more_people(atlas: Atlas) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from zlib import crc32
 
 import cv2
 import numpy as np
@@ -75,7 +76,7 @@ def generate(spec: SceneSpec, seed: int, index: int, atlas: Atlas) -> Scene:
 
     Args:
         spec: kind, size in pixels, split, glyphs.
-        seed: 0 or more; scenes of one seed are independent of those of another.
+        seed: 0 or more; scenes of one seed, kind or split are independent of those of another.
         index: 0 or more.
         atlas: the glyphs, from `boxmill.demo.glyphs.load_atlas()`.
 
@@ -83,7 +84,7 @@ def generate(spec: SceneSpec, seed: int, index: int, atlas: Atlas) -> Scene:
         UsageError: there can be no such scenes.
     """
     check(spec, seed)
-    rng = np.random.default_rng([seed, index, spec.split == "held-out"])
+    rng = np.random.default_rng([seed, index, crc32(f"{spec.kind.name} {spec.split}".encode())])
     background, placements = compose_layout(spec, rng, _aspects(atlas))
     view = viewpoint(rng, spec.conditions, spec.height, spec.width)
     size = (spec.width, spec.height)
