@@ -179,7 +179,7 @@ _PEOPLE = _group("person", [("person", "人", "🚶🏃🕺💃🧎", "🧍🕴"
 CLASSES: tuple[ThingClass, ...] = (*_CLOTHING, *_ELECTRONICS, *_HOME, *_FOOD, *_ANIMALS, *_VEHICLES, *_PEOPLE)
 
 CLUTTER = "🪨🪵🌵🌴🍁🍄🪴🧱🪢🧊🧽🪣🧹🎈🔮🧿💎🪁🧩🪜🛟🌰🥜🧅🎲🧬🪐🌈❄⭐🔥"  # glyphs of no class, in training
-CLUTTER_HELD_OUT = "🌲🌳🍂🐚🪸🧲🧷🧻🧼🎀🎏🏮🎐🪩🥨🥥🫧🌙⚡💧"  # and those that only held-out scenes show
+CLUTTER_HELD_OUT = "🌲🌳🍂🐚🪸🧲🧷🧻🧼🎀🎍🏮🎐🪩🥨🥥🫧🌙⚡💧"  # and those that only held-out scenes show
 
 LETTERED = (
     "📅📆📧💌🥇🥉🥈💵💴💷💶🕐🕒🕔🕗🕙🕛🕜🕟🕡🕦🕓🕖🕤🎱🚌🚑🚓🚔🚕🚖"  # glyphs with writing or a dial: never mirrored
