@@ -20,11 +20,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit("boxmill runs on Linux and macOS; on Windows, install it inside WSL2")
     sys.exit(run_command(sys.argv[1:] if arguments is None else list(arguments)))
 
+_COMMANDS = ("run", "doctor", "export", "lab", "eval", "demo")
+
 
 def run_command(arguments: list[str]) -> int:
     """Runs one command line and returns its exit code."""
     from cyclopts import App, CycloptsError, Parameter
 
+    from boxmill.cli.demo import demo
     from boxmill.cli.doctor import doctor
     from boxmill.cli.eval import evaluate_run
     from boxmill.cli.export import export
@@ -44,6 +47,7 @@ def run_command(arguments: list[str]) -> int:
     app.command(export)
     app.command(lab)
     app.command(evaluate_run, name="eval")
+    app.command(demo)
     try:
         code = app(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:
@@ -56,7 +60,7 @@ def run_command(arguments: list[str]) -> int:
 
 
 def _command(arguments: list[str]) -> str:
-    return f"{arguments[0]} " if arguments and arguments[0] in ("run", "doctor", "export", "lab", "eval") else ""
+    return f"{arguments[0]} " if arguments and arguments[0] in _COMMANDS else ""
 
 
 def _fail(message: str, code: int) -> int:
