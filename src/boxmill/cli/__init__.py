@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+_COMMANDS = ("run", "doctor", "export", "lab", "eval", "demo")
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `boxmill`; ends the process with one of the exit codes of FORMATS."""
     if sys.platform == "win32":
         sys.exit("boxmill runs on Linux and macOS; on Windows, install it inside WSL2")
     sys.exit(run_command(sys.argv[1:] if arguments is None else list(arguments)))
-
-_COMMANDS = ("run", "doctor", "export", "lab", "eval", "demo")
 
 
 def run_command(arguments: list[str]) -> int:
