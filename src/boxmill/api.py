@@ -149,7 +149,12 @@ def json_style(output: OutputSettings) -> JsonStyle:
 
 def check_output(output: OutputSettings, spec: ModelSpec) -> None:
     """That the files asked for can hold what the model says. Raises UsageError."""
-    flags = (("--save-txt", output.save_txt), ("--save-crop", output.save_crop), ("--dump-heads", output.dump_heads))
+    flags = (
+        ("--save-txt", output.save_txt),
+        ("--save-crop", output.save_crop),
+        ("--save-img", output.save_img),
+        ("--dump-heads", output.dump_heads),
+    )
     asked = [flag for flag, given in flags if given]
     if asked and spec.task == "tag":
         raise UsageError(f"{' and '.join(asked)}: a tagger finds no boxes; leave it out")

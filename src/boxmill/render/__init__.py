@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from boxmill.render.lettering import font_advice
 from boxmill.render.painter import Painter, draw
 
-__all__ = ["Painter", "draw"]
+__all__ = ["Painter", "draw", "font_advice"]

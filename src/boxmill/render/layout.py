@@ -118,5 +118,5 @@ def _intersections(one: Int, other: Int) -> npt.NDArray[np.float64]:
     """(P, M) pixels that rectangles (P, 4) and (M, 4) share."""
     low = np.maximum(one[:, None, :2], other[None, :, :2])
     high = np.minimum(one[:, None, 2:], other[None, :, 2:])
-    sides = np.maximum(high - low, 0).astype(np.float64)  # (P, M, 2)
-    return np.multiply(sides[..., 0], sides[..., 1])
+    shared: npt.NDArray[np.float64] = np.maximum(high - low, 0).astype(np.float64).prod(axis=2)
+    return shared

@@ -21,7 +21,7 @@ from boxmill.coco80 import COCO80_EN, COCO80_ZH
 from boxmill.render.fonts import installed_fonts
 from boxmill.types import UInt8
 
-__all__ = ["Finder", "Lettering", "Written"]
+__all__ = ["Finder", "Lettering", "Written", "font_advice"]
 
 Finder = Callable[[str], Sequence[Path]]
 
@@ -46,6 +46,27 @@ _JOINED = (
 )  # from Devanagari to Georgian's start: Indic, Thai, Lao, Tibetan, Burmese, which join characters
 _PROBE = 24  # font size that characters are tried at
 _NOWHERE = "?\U0010ffff"  # what a character that is nowhere looks like: OpenCV's question mark, or a font's own sign
+
+
+def font_advice(names: Sequence[str], finder: Finder = installed_fonts) -> str | None:
+    """One sentence for people where pictures cannot show some of the names; None: they can show all.
+
+    `finder` gives font files for characters that OpenCV's own fonts lack.
+    """
+    if all(name.isascii() for name in names):  # spares OpenCV's import
+        return None
+    missing = Lettering(names, finder).missing()
+    if not missing:
+        return None
+    replaced = "English" if missing[0] in _ENGLISH else "class numbers"
+    what = f"pictures show {replaced} instead of {missing[0]!r}"
+    if len(missing) > 1:
+        what += f" and {len(missing) - 1} other names"
+    if any(_is_set_otherwise(mark) for mark in missing[0]):
+        return (
+            f"{what}: scripts written from right to left or with joined letters are not drawn; give others (--labels)"
+        )
+    return f"{what}: no font here has the characters; install one (apt install fonts-noto-cjk)"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
