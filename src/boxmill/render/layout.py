@@ -69,31 +69,30 @@ class Placer:
 
     def __init__(self, height: int, width: int, boxes: Int) -> None:
         """`boxes` (N, 4): all that are drawn, in whole pixels inside the picture."""
-        self._height, self._width, self._boxes = height, width, boxes
-        self._areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)  # (N,)
-        self._labels = np.empty((len(boxes), 4), np.int64)
+        self._height, self._width = height, width
+        self._boxes = np.ascontiguousarray(boxes.T)  # (4, N)
+        self._labels = np.empty_like(self._boxes)
         self._count = 0
 
     def place(self, index: int, extent: tuple[int, int]) -> tuple[int, int] | None:
         """Left and top for a label of `extent` (width, height) at box `index`, which is then taken; None: no room."""
-        places = self._places(self._boxes[index].tolist(), extent)  # (P, 4)
-        if not len(places):
+        places = self._places(self._boxes[:, index].tolist(), extent)  # (4, P)
+        labels = _near(self._labels[:, : self._count], places)  # (4, L)
+        places = places[:, ~(_shared(places, labels) > 0).any(axis=1)]
+        if places.shape[1] == 0:
             return None
-        free = ~_overlaps(places, self._labels[: self._count]).any(axis=1)
-        if not free.any():
+        boxes = _near(np.delete(self._boxes, index, axis=1), places)  # (4, K)
+        areas = (boxes[2] - boxes[0]) * (boxes[3] - boxes[1])  # (K,)
+        room = (_shared(places, boxes) <= _HIDDEN * areas).all(axis=1)  # (P,)
+        if not room.any():
             return None
-        places = places[free]
-        covered = _intersections(places, self._boxes) / self._areas  # (P, N)
-        covered[:, index] = 0
-        best = places[np.argmax(covered.max(axis=1) <= _HIDDEN)]
-        if (covered.max(axis=1) > _HIDDEN).all():
-            return None
-        self._labels[self._count] = best
+        best = places[:, np.argmax(room)]
+        self._labels[:, self._count] = best
         self._count += 1
         return int(best[0]), int(best[1])
 
     def _places(self, box: Sequence[int], extent: tuple[int, int]) -> Int:
-        """(P, 4) the rectangles inside the picture to try for a box, best first."""
+        """(4, P) the rectangles inside the picture to try for a box, best first."""
         left, top, right, bottom = box
         wide, high = extent
         slid = max(0, min(left, self._width - wide))  # moved as far as the picture's edge wants it
@@ -102,21 +101,23 @@ class Placer:
         if fits and wide * high <= _OWN * (right - left) * (bottom - top):
             corners[2:2] = [(left, top), (right - wide, top), (left, bottom - high)]
         corners += [(right, top), (left - wide, top)]
-        starts = np.array(corners, np.int64)
-        places = np.concatenate([starts, starts + np.array(extent)], axis=1)
-        inside = (starts >= 0).all(axis=1) & (places[:, 2] <= self._width) & (places[:, 3] <= self._height)
-        return places[inside]
+        places = np.array([(x, y, x + wide, y + high) for x, y in corners], np.int64).T
+        inside = (places[0] >= 0) & (places[1] >= 0) & (places[2] <= self._width) & (places[3] <= self._height)
+        return places[:, inside]
 
 
-def _overlaps(one: Int, other: Int) -> npt.NDArray[np.bool_]:
-    """(P, M) whether rectangles (P, 4) and (M, 4) share a pixel."""
-    apart = (one[:, None, :2] >= other[None, :, 2:]) | (other[None, :, :2] >= one[:, None, 2:])  # (P, M, 2)
-    return np.logical_not(apart.any(axis=2))
+def _near(rectangles: Int, places: Int) -> Int:
+    """Of `rectangles` (4, M) those that touch the smallest rectangle around all `places` (4, P)."""
+    if places.shape[1] == 0:
+        return rectangles[:, :0]
+    left, top, right, bottom = places[0].min(), places[1].min(), places[2].max(), places[3].max()
+    x1, y1, x2, y2 = rectangles
+    return rectangles[:, (x1 < right) & (y1 < bottom) & (x2 > left) & (y2 > top)]
 
 
-def _intersections(one: Int, other: Int) -> npt.NDArray[np.float64]:
-    """(P, M) pixels that rectangles (P, 4) and (M, 4) share."""
-    low = np.maximum(one[:, None, :2], other[None, :, :2])
-    high = np.minimum(one[:, None, 2:], other[None, :, 2:])
-    shared: npt.NDArray[np.float64] = np.maximum(high - low, 0).astype(np.float64).prod(axis=2)
+def _shared(one: Int, other: Int) -> Int:
+    """(P, M) pixels that rectangles (4, P) and (4, M) have in common."""
+    width = np.minimum(one[2][:, None], other[2]) - np.maximum(one[0][:, None], other[0])  # (P, M)
+    height = np.minimum(one[3][:, None], other[3]) - np.maximum(one[1][:, None], other[1])
+    shared: Int = np.maximum(width, 0) * np.maximum(height, 0)
     return shared
