@@ -83,7 +83,9 @@ def test_what_no_name_is_clear_without_is_left_out() -> None:
 
 
 def test_scripts_that_would_come_out_wrong_are_not_tried() -> None:
-    assert texts(["שלום", "مرحبا", "बिल्ली", "cat (حيوان)"], installed_fonts) == [f"class {index}" for index in range(4)]
+    assert texts(["שלום", "مرحبا", "बिल्ली", "cat (حيوان)", "แมว", "ឆ្មា"], installed_fonts) == [
+        f"class {index}" for index in range(6)
+    ]
     assert "from right to left" in (font_advice(("مرحبا",), nothing) or "")
 
 
@@ -109,6 +111,9 @@ def test_other_fonts_are_asked_for_what_is_missing_and_looked_at(tmp_path: Path)
 
     assert texts([RARE + "马", "a" + RARE, "马"], useless) == ["class 0", "class 1", "马"]
     assert asked == [RARE]  # once
+    asked.clear()
+    assert texts([chr(0x3400 + index) for index in range(99)], useless) == [f"class {index}" for index in range(99)]
+    assert len(asked) == 4  # each time may take seconds
 
 
 def test_a_font_of_this_machine_writes_rare_characters() -> None:

@@ -1,8 +1,8 @@
 """What is written at a box, and with which font: never a square or a question mark instead of a character.
 
-OpenCV 5's wheel brings two fonts (Rubik for Latin and Cyrillic, WenQuanYi Micro Hei for Chinese, Japanese, Korean), so
-that nothing need be installed. OpenCV built without the second, and rarer characters, are looked up among this
-machine's fonts. OpenCV sets characters from left to right, each by itself; scripts that join or reorder them would come
+OpenCV 5's wheel brings a font for Latin and Cyrillic and one for Chinese, Japanese and Korean: opencv-python-headless
+5.0.0.93 writes all of COCO's Chinese names on a machine without fonts. What they lack (rarer characters; all of Chinese
+where OpenCV was built without the second) is looked up among this machine's fonts. OpenCV sets characters from left to right, each by itself; scripts that join or reorder them would come
 out wrong and count as missing.
 """
 
@@ -29,21 +29,13 @@ _LATIN, _CHINESE = "sans", "uni"  # OpenCV's names for its fonts
 _WEIGHT = 500  # of OpenCV's Latin font, which has all from 300 to 900
 _LONGEST = 32  # columns of a name; a Chinese character takes two
 _ENGLISH = dict(zip(COCO80_ZH, COCO80_EN, strict=True))
-_LEFT_OUT = (
-    "So",
-    "Sk",
-    "Cs",
-    "Co",
-    "Cn",
-    "Cf",
-    "Mn",
-    "Me",
-)  # categories: emoji and marks, which a name is clear without
+# categories: emoji and marks, which a name is clear without
+_LEFT_OUT = frozenset({"So", "Sk", "Cs", "Co", "Cn", "Cf", "Mn", "Me"})
 _OTHER_ORDER = ("R", "AL", "AN")  # bidirectional classes: written from right to left
-_JOINED = (
-    0x0900,
-    0x1100,
-)  # from Devanagari to Georgian's start: Indic, Thai, Lao, Tibetan, Burmese, which join characters
+# Devanagari to Burmese (Indic, Thai, Lao, Tibetan), Khmer and Mongolian: scripts that join or stack characters
+_JOINED = ((0x0900, 0x10A0), (0x1780, 0x18B0))
+_SEARCHES = 4  # in vain, after which no more fonts are looked for: each may take seconds
+_FIRST_WIDE = "\u2e80"  # Chinese, Japanese and Korean characters begin here
 _PROBE = 24  # font size that characters are tried at
 _NOWHERE = "?\U0010ffff"  # what a character that is nowhere looks like: OpenCV's question mark, or a font's own sign
 
@@ -86,7 +78,8 @@ class Written:
     def put(self, pixels: UInt8, place: tuple[int, int], size: int, color: tuple[int, int, int]) -> None:
         """Writes into `pixels` (H, W, 3), beginning at `place`: left, baseline."""
         # Chinese has one weight, too thin on a coloured ground where lines are wider than a pixel
-        for shift in range(1 if self.text.isascii() else 1 + size // 20):
+        chinese = any(mark >= _FIRST_WIDE for mark in self.text)
+        for shift in range(1 + size // 20 if chinese else 1):
             self._put(pixels, (place[0] + shift, place[1]), size, color)
 
     def _put(self, pixels: UInt8, place: tuple[int, int], size: int, color: tuple[int, int, int]) -> None:
@@ -102,10 +95,10 @@ class Lettering:
     def __init__(self, names: Sequence[str], finder: Finder = installed_fonts) -> None:
         """`finder` gives font files for characters that OpenCV's own fonts lack; each class is looked at once."""
         self._names, self._finder = names, finder
-        self._lock = threading.Lock()
+        self._lock, self._searches = threading.Lock(), _SEARCHES
         self._chosen: dict[int, tuple[str, Any]] = {}
         self._fonts = [_own_font(_LATIN), _own_font(_CHINESE)]
-        self._sought: set[str] = set()
+        self._sought: set[str] = set()  # in vain
 
     def label(self, class_id: int, score: float | None) -> Written:
         """The class's name, with two decimals of the score unless that is None or NaN."""
@@ -141,14 +134,15 @@ class Lettering:
 
     def _found_elsewhere(self, name: str) -> tuple[str, Any] | None:
         lacking = {mark for mark in name if not self._fonts[0].has(mark)}
-        if lacking <= self._sought:  # in vain
+        if lacking <= self._sought or self._searches == 0:
             return None
-        self._sought |= lacking
         for path in self._finder("".join(sorted(lacking))):
             font = _font_of(path)
             if font is not None and font.has(name):
                 self._fonts.append(font)
                 return name, font.face
+        self._sought |= lacking
+        self._searches -= 1
         return None
 
 
@@ -195,7 +189,8 @@ def _shortened(name: str) -> str:
 
 
 def _is_set_otherwise(mark: str) -> bool:
-    return unicodedata.bidirectional(mark) in _OTHER_ORDER or _JOINED[0] <= ord(mark) < _JOINED[1]
+    joined = any(first <= ord(mark) < end for first, end in _JOINED)
+    return joined or unicodedata.bidirectional(mark) in _OTHER_ORDER
 
 
 def _drawn(face: Any, mark: str) -> UInt8:
