@@ -2,8 +2,8 @@
 
 OpenCV 5's wheel brings a font for Latin and Cyrillic and one for Chinese, Japanese and Korean: opencv-python-headless
 5.0.0.93 writes all of COCO's Chinese names on a machine without fonts. What they lack (rarer characters; all of Chinese
-where OpenCV was built without the second) is looked up among this machine's fonts. OpenCV sets characters from left to right, each by itself; scripts that join or reorder them would come
-out wrong and count as missing.
+where OpenCV was built without the second) is looked up among this machine's fonts. OpenCV sets characters from left to
+right, each by itself; scripts that join or reorder them would come out wrong and count as missing.
 """
 
 from __future__ import annotations
