@@ -31,7 +31,7 @@ def test_letters_shrink_in_a_crowd_and_where_objects_are_small() -> None:
     many = np.repeat(alone, 300, axis=0)
     assert sizes(1080, 1920, many).font < sizes(1080, 1920, np.repeat(alone, 60, axis=0)).font
     assert sizes(1080, 1920, many).line == 2 < sizes(1080, 1920, alone).line
-    assert sizes(1080, 1920, whole(*[(9, 9, 39, 39)] * 9)).font == 15
+    assert sizes(1080, 1920, whole(*[(9, 9, 39, 39)] * 9)).font == 13
     assert sizes(1080, 1920, whole()).font == 27
 
 

@@ -37,14 +37,14 @@ def sizes(height: int, width: int, boxes: Int) -> Sizes:
 
     Letters grow with the picture (13 at 640 x 480, 27 at 1920 x 1080, 45 at 3840 x 2160), more slowly than it does, so
     that it can be looked at both whole and in detail. So that the labels of a crowd do not hide it, letters shrink
-    until all labels together would take about a seventh of the picture, and to half of the middle object's size.
+    until all labels together would take about a seventh of the picture, and to two fifths of the middle object's size.
     """
     side = min(float(np.sqrt(height * width)), 3.0 * min(height, width))
     font = 0.115 * side**0.75
     if len(boxes):
         spans = (boxes[:, 2:] - boxes[:, :2]).astype(np.float64)  # (N, 2)
         font = min(font, float(np.sqrt(_SHARE * height * width / (_LABEL * len(boxes)))))
-        font = min(font, max(font / 2, 0.5 * float(np.median(np.sqrt(spans.prod(axis=1))))))
+        font = min(font, max(font / 2, 0.4 * float(np.median(np.sqrt(spans.prod(axis=1))))))
     chosen = int(np.clip(round(font), _SMALLEST, _LARGEST))
     return Sizes(chosen, max(_SMALLEST, round(0.75 * chosen)), max(1, round(chosen / 8)))
 
