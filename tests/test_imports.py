@@ -45,23 +45,22 @@ def test_the_command_line_loads_no_runtime_before_it_runs() -> None:
     assert loaded_by("from boxmill.cli import run_command").isdisjoint({"torch", "openvino", "onnxruntime", "cv2"})
 
 
-@pytest.mark.parametrize(
-    "room",
-    [
-        "",
-        ".post",
-        ".sources",
-        ".images",
-        ".models",
-        ".store",
-        ".runtimes",
-        ".engine",
-        ".evaluate",
-        ".types",
-        ".errors",
-        ".cli",
-    ],
+ROOMS = (
+    ".engine",
+    ".errors",
+    ".evaluate",
+    ".images",
+    ".models",
+    ".post",
+    ".render",
+    ".runtimes",
+    ".sources",
+    ".store",
+    ".types",
 )
+
+
+@pytest.mark.parametrize("room", ["", ".cli", *ROOMS])
 def test_every_exported_name_exists_and_is_sorted(room: str) -> None:
     module = importlib.import_module(f"boxmill{room}")
     assert all(hasattr(module, name) for name in module.__all__)

@@ -12,7 +12,7 @@ import numpy as np
 from boxmill import __version__, labels
 from boxmill.engine import Postprocess
 from boxmill.errors import ImageError, ModelError, UsageError
-from boxmill.models import Card, OnnxSummary, Resolution, TensorInfo, find_card, load_card, read_onnx, resolve
+from boxmill.models import Card, Note, OnnxSummary, Resolution, TensorInfo, find_card, load_card, read_onnx, resolve
 from boxmill.post import Postprocessor, Tagger
 from boxmill.runtimes import RawOutput, Runtime
 from boxmill.runtimes.onnxruntime import check_available
@@ -60,19 +60,33 @@ def resolve_model(chosen: ModelSettings, *, fake: bool = False) -> Resolution:
         raise ModelError(f"weights not found: {str(chosen.weights)!r}; expected an ONNX file")
     card_path = chosen.card or (chosen.weights if fake else find_card(chosen.weights))
     card = Card() if card_path is None else load_card(card_path)
+    named_by = chosen.labels or (card.labels if isinstance(card.labels, Path) else chosen.weights)
     card = replace(card, labels=labels.label_names(card.labels))
     network = _fake_network(chosen.weights, card) if fake else read_onnx(chosen.weights)
     given = None if chosen.labels is None else labels.load_labels(chosen.labels)
     resolution = resolve(chosen.weights, card, network, given, chosen.imgsz, chosen.rect)
-    return resolution if chosen.lang is None else _in_language(resolution, chosen.lang)
+    return resolution if chosen.lang is None else _in_language(resolution, chosen.lang, named_by)
 
 
-def _in_language(resolution: Resolution, lang: labels.Language) -> Resolution:
-    names = labels.translate(resolution.spec.names, lang)
+def _in_language(resolution: Resolution, lang: labels.Language, named_by: Path) -> Resolution:
+    """With names in `lang`: of a built-in list, else from labels_<lang>.json beside `named_by`, what named them."""
+    count = len(resolution.spec.names)
+    names, why = labels.translate(resolution.spec.names, lang), "no effect: these are not COCO's 80 classes"
+    path = labels.names_beside(named_by, lang) if names is None else None
+    if path is not None:
+        given = labels.load_labels(path)
+        why = f"no effect: {path} has {len(given)} names, the model has {count} classes"
+        names = given if len(given) == count else None
     if names is None:
-        warning = f"--lang {lang} has no effect: these are not COCO's 80 classes; give names with --labels"
+        warning = (
+            f"--lang {lang} has {why}; give names with --labels, or in a labels_{lang}.json beside {named_by.name}"
+        )
         return replace(resolution, warnings=(*resolution.warnings, warning))
-    return replace(resolution, spec=replace(resolution.spec, names=names))
+    notes = resolution.notes
+    if path is not None:
+        said = Note("labels", f"{count} names", "flag", f"--lang {lang}: {path}")
+        notes = (*(note for note in notes if note.field != "labels"), said)
+    return replace(resolution, spec=replace(resolution.spec, names=names), notes=notes)
 
 
 def _fake_network(path: Path, card: Card) -> OnnxSummary:
@@ -150,7 +164,12 @@ def json_style(output: OutputSettings) -> JsonStyle:
 
 def check_output(output: OutputSettings, spec: ModelSpec) -> None:
     """That the files asked for can hold what the model says. Raises UsageError."""
-    flags = (("--save-txt", output.save_txt), ("--save-crop", output.save_crop), ("--dump-heads", output.dump_heads))
+    flags = (
+        ("--save-txt", output.save_txt),
+        ("--save-crop", output.save_crop),
+        ("--save-img", output.save_img),
+        ("--dump-heads", output.dump_heads),
+    )
     asked = [flag for flag, given in flags if given]
     if asked and spec.task == "tag":
         raise UsageError(f"{' and '.join(asked)}: a tagger finds no boxes; leave it out")

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from boxmill.api import (
 from boxmill.engine import Ending, Limits, Progress, Supervisor, WorkerProcess, start_worker
 from boxmill.errors import BoxmillError
 from boxmill.models import Resolution
+from boxmill.render import font_advice
 from boxmill.runs import OpenRun, Request, open_run
 from boxmill.settings import RunSettings, effective_post
 from boxmill.store import (
@@ -101,6 +102,8 @@ class Mill:
         self._ledger = RunLedger(self.run.directory, self.run.epoch, self.run.states, files)
         self._before = self.run.states.finished()
         self._facts: Mapping[str, Any] = {}
+        if settings.output.save_img and (advice := font_advice(names)):
+            self.resolution = replace(self.resolution, warnings=(*self.resolution.warnings, advice))
         self._supervisor = Supervisor(self._spawn, self._ledger, self.run.manifest.total, self._choices.limits)
 
     def stop(self) -> None:

@@ -122,6 +122,7 @@ class OutputSettings:
     save_txt: bool = False  # YOLO text
     save_conf: bool = False  # with scores in it
     save_crop: bool = False
+    save_img: bool = False  # each image with its objects drawn on it
     dump_heads: bool = False  # raw outputs, for `boxmill lab`
 
     def failures_allowed(self, total: int) -> int:

@@ -44,6 +44,7 @@ class RunOptions(ModelOptions, total=False):
     save_txt: bool
     save_conf: bool
     save_crop: bool
+    save_img: bool
     dump_heads: bool
 
 

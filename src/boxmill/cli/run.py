@@ -65,6 +65,7 @@ def run(
     save_txt: Annotated[bool | None, Plain] = None,
     save_conf: Annotated[bool | None, Plain] = None,
     save_crop: Annotated[bool | None, Plain] = None,
+    save_img: Annotated[bool | None, Plain] = None,
     dump_heads: Annotated[bool | None, Plain] = None,
     json: Annotated[bool, Plain] = False,
     quiet: Annotated[bool, Plain] = False,
@@ -168,6 +169,9 @@ def run(
         With --save-txt: the score at the end of each line.
     save_crop
         Each object as a JPEG in crops/CLASS/. A resume does not make those of finished images again.
+    save_img
+        Each image with its objects drawn on it, a JPEG in images/, also where there are none; with --fast-decode, the
+        smaller image that was decoded. A resume does not make those of finished images again.
     dump_heads
         Each image's raw network outputs in heads/, for `boxmill lab`: some megabytes an image (2.8 MB for 8400 anchors
         of 80 classes). A resume does not make those of finished images again.
