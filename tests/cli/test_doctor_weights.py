@@ -44,6 +44,26 @@ def test_an_exported_detector(weights: Path, capfd) -> None:
     assert "head.type yolo" in said["shapes"]
 
 
+def test_operators_and_numbers_of_every_graph(tmp_path: Path, capfd) -> None:
+    def tensor(element: int, *dims: int, packed: bool = False) -> bytes:
+        sizes = field(1, bytes(dims)) if packed else b"".join(field(1, size) for size in dims)
+        return sizes + field(2, element)
+
+    inner = field(1, field(4, "Mul")) + field(5, tensor(1, 5))
+    constant = field(4, "Constant") + field(5, field(5, tensor(10, 4)))
+    loop = field(4, "Loop") + field(5, field(6, inner))
+    nodes = b"".join(field(1, node) for node in (field(4, "Mul"), constant, loop))
+    path = tmp_path / "net.onnx"
+    path.write_bytes(model(IMAGE, HEAD, ULTRALYTICS, graph=nodes + field(5, tensor(1, 100, 20, packed=True))))
+    assert run_command(["doctor", str(path)]) == 0
+    said = lines(capfd)
+    assert said["operators"] == "2 Mul, 1 Constant, 1 Loop"
+    assert said["numbers"] == "2,005 float32, 4 float16"
+    path.write_bytes(model(IMAGE, HEAD, ULTRALYTICS, graph=field(5, tensor(1, *[1] * 99, packed=True))))
+    assert run_command(["doctor", str(path)]) == 4
+    assert "more than 32 dimensions" in capfd.readouterr().err
+
+
 def test_card_and_labels(weights: Path, tmp_path: Path, capfd) -> None:
     card = tmp_path / "best.yaml"
     card.write_text("version: 1\ninput: {color: BGR}\nlabels: coco80\n", encoding="utf-8")
