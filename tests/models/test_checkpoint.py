@@ -174,8 +174,16 @@ def test_the_command_that_saves_an_old_file_again(tmp_path: Path) -> None:
         read_checkpoint(path)
     assert "loading it executes what is in it" in str(caught.value)
     assert str(caught.value).splitlines()[1].startswith("python -c ")
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="best"):
         read_checkpoint(tmp_path / "best.pt")
+    with pytest.raises(ModelError, match="something else is there"):
+        read_checkpoint(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ModelError, match="something else is there"):
+        read_checkpoint(tmp_path / "pipe")
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])

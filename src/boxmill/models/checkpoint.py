@@ -52,6 +52,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         OSError: it cannot be read.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise ModelError("expected a file, something else is there")  # such as a pipe, which would wait
         with path.open("rb") as file:
             head = file.read(4)
         if head[:1] == b"\x80":
