@@ -23,7 +23,7 @@ from boxmill.models.torch_tensors import Storages, Tensor
 __all__ = ["Checkpoint", "parse_checkpoint", "read_checkpoint"]
 
 _MAX_DEPTH = 32  # of modules in modules, and of lists in the structure
-_MAX_ENTRIES = 20_000  # modules and tensors; yolov9-e has 2,172 tensors in some 1,500 modules
+_MAX_ENTRIES = 20_000  # modules and tensors; yolov9-e has 2,172 tensors in 1,475 modules
 _MAX_NODES = 10_000  # of the structure; that of yolov9-e has 434
 _MAX_CLASSES = 65_536
 _MAX_TEXT = 1024
