@@ -328,6 +328,8 @@ def archives() -> Iterator[Case]:
     yield "other folder", asm.archive([*good, Entry("worst/x", b"")]), "more than one folder"
     yield "TorchScript", asm.archive([*good, Entry("best/constants.pkl", b"")]), "TorchScript"
     yield "TorchScript's code", asm.archive([*good, Entry("best/code/a.py", b"")]), "TorchScript"
+    program_of_torch = Entry("best/code/__torch__/a.py", bomb, method=8, unpacked=1 << 24)
+    yield "TorchScript's compressed code", asm.archive([*good, program_of_torch]), "TorchScript"
     yield "big-endian", with_(1, Entry("best/byteorder", b"big")), "big-endian"
     yield "no pickle", asm.archive(good[1:]), "data.pkl is missing"
     yield "empty", asm.archive([]), "zip archive"
