@@ -7,23 +7,26 @@ modules. There is no other way of loading, and none to fall back on.
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
 from boxmill.errors import ModelError
-from boxmill.models.pickle_machine import MAX_BYTES, Machine, Record
+from boxmill.models.pickle_machine import MAX_BYTES, Machine, Record, describe
 from boxmill.models.torch_archive import Archive, read_archive
 from boxmill.models.torch_tensors import Storages, Tensor
 
 __all__ = ["Checkpoint", "parse_checkpoint", "read_checkpoint"]
 
 _MAX_DEPTH = 32  # of modules in modules, and of lists in the structure
-_MAX_ENTRIES = 50_000  # of the state dict; yolov9-e has 2,270
-_MAX_NODES = 100_000  # of the structure; that of yolov9-e has 500
+_MAX_ENTRIES = 20_000  # modules and tensors; yolov9-e has 2,172 tensors in 1,475 modules
+_MAX_NODES = 10_000  # of the structure; that of yolov9-e has 434
 _MAX_CLASSES = 65_536
 _MAX_TEXT = 1024
 _MAX_LABEL = 64
@@ -51,6 +54,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         OSError: it cannot be read.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise ModelError("expected a file, something else is there")  # such as a pipe, which would wait
         with path.open("rb") as file:
             head = file.read(4)
         if head[:1] == b"\x80":
@@ -68,8 +73,6 @@ def parse_checkpoint(archive: Archive) -> Checkpoint:
     Raises:
         ModelError: as there.
     """
-    if "constants.pkl" in archive.members or any(name.startswith("code/") for name in archive.members):
-        raise ModelError("it is a TorchScript program; give the checkpoint (.pt) that it was made from")
     if "byteorder" in archive.members and archive.read("byteorder", 16) != b"little":
         raise ModelError("it was written on a big-endian machine; load it there and save it on a little-endian one")
     storages = Storages(archive)
@@ -77,20 +80,22 @@ def parse_checkpoint(archive: Archive) -> Checkpoint:
     source, network = _network(machine.load())
     attributes = _attributes(network)
     structure = _structure(attributes)
+    names = _names(attributes.get("names"), structure["nc"])
+    state = _state(network, storages)  # which bounds the tree of modules, before anything else looks into it
     return Checkpoint(
         structure=structure,
-        names=_names(attributes.get("names"), structure["nc"]),
+        names=names,
         stride=_stride(network, storages),
-        state=_state(network, storages),
+        state=state,
         source=source,
         objects=tuple(machine.called),
     )
 
 
 def _legacy(path: Path) -> str:
-    # repr: the names stand inside the Python code that the shell's quotes hold
-    load = f"torch.load({str(path)!r}, map_location={'cpu'!r}, weights_only=False)"
-    command = f'python -c "import torch; torch.save({load}, {str(path.with_suffix(".new.pt"))!r})"'
+    old, new = (json.dumps(str(name), ensure_ascii=False) for name in (path, path.with_suffix(".new.pt")))
+    load = f'torch.load({old}, map_location="cpu", weights_only=False)'
+    command = f"python -c {shlex.quote(f'import torch; torch.save({load}, {new})')}"
     return (
         "it was written by torch.save before version 1.6, or is another pickle; if you trust it (loading it executes "
         f"what is in it), save it again, in the repository that it comes from, with\n{command}"
@@ -112,7 +117,8 @@ def _network(value: object) -> tuple[str, Record]:
             "it holds weights and no network (a state dict), so its structure is unknown; give the checkpoint that "
             "training wrote (best.pt or last.pt), which holds the network under 'ema' or 'model'"
         )
-    raise ModelError(f"expected a network under 'ema' or 'model', came only {', '.join(map(str, value))[:200]}")
+    came = ", ".join(map(describe, islice(value, 8)))
+    raise ModelError(f"expected a network under 'ema' or 'model', came {came or 'nothing'}")
 
 
 def _attributes(record: Record) -> dict[str, Any]:
@@ -148,17 +154,13 @@ def _plain(value: object, depth: int, budget: Iterator[int]) -> Any:
         return [_plain(item, depth - 1, budget) for item in value]
     if value is None or isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= _MAX_TEXT):
         return value
-    raise ModelError(f"the network's structure holds {_name(value)}, expected dicts, lists, short texts and numbers")
+    raise ModelError(f"the network's structure holds {describe(value)}, expected dicts, lists, short texts and numbers")
 
 
 def _key(value: object) -> str:
     if isinstance(value, str) and len(value) <= _MAX_TEXT:
         return value
-    raise ModelError(f"the network's structure has the key {value!s:.80}, expected a short text")
-
-
-def _name(value: object) -> str:
-    return value.name if isinstance(value, Record) else type(value).__name__
+    raise ModelError(f"the network's structure has the key {describe(value)}, expected a short text")
 
 
 def _names(value: object, count: int) -> tuple[str, ...]:
@@ -205,17 +207,17 @@ def _walk(module: Record, prefix: str, depth: int, budget: Iterator[int]) -> Ite
             if tensor is None or (part == "_buffers" and isinstance(passing, set) and name in passing):
                 continue
             if not isinstance(tensor, Tensor) or next(budget, None) is None:
-                raise ModelError(f"{prefix}{name!s:.80} is {_name(tensor)}, expected a tensor")
+                raise ModelError(f"{prefix}{describe(name)} is {describe(tensor)}, expected a tensor")
             yield f"{prefix}{_label(name)}", tensor
     for name, child in _part(module, "_modules").items():
         if child is None:
             continue
         if not isinstance(child, Record):
-            raise ModelError(f"{prefix}{name!s:.80} is {_name(child)}, expected a module")
+            raise ModelError(f"{prefix}{describe(name)} is {describe(child)}, expected a module")
         yield from _walk(child, f"{prefix}{_label(name)}.", depth - 1, budget)
 
 
 def _label(name: object) -> str:
     if isinstance(name, str) and len(name) <= _MAX_LABEL and (name.isidentifier() or name.isdecimal()):
         return name
-    raise ModelError(f"the network has a part named {name!s:.80}, expected an identifier or a number")
+    raise ModelError(f"the network has a part named {describe(name)}, expected an identifier or a number")
