@@ -28,6 +28,7 @@ def run_command(arguments: list[str]) -> int:
     from boxmill.cli.doctor import doctor
     from boxmill.cli.export import export
     from boxmill.cli.lab import lab
+    from boxmill.cli.report import report
     from boxmill.cli.run import run
 
     app = App(
@@ -42,6 +43,7 @@ def run_command(arguments: list[str]) -> int:
     app.command(doctor)
     app.command(export)
     app.command(lab)
+    app.command(report)
     try:
         code = app(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:
@@ -54,7 +56,7 @@ def run_command(arguments: list[str]) -> int:
 
 
 def _command(arguments: list[str]) -> str:
-    return f"{arguments[0]} " if arguments and arguments[0] in ("run", "doctor", "export", "lab") else ""
+    return f"{arguments[0]} " if arguments and arguments[0] in ("run", "doctor", "export", "lab", "report") else ""
 
 
 def _fail(message: str, code: int) -> int:
