@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from boxmill.report.markup import Html, element, join
 
-__all__ = ["Column", "Mark", "Part", "columns", "meter", "seconds", "stacked_bar", "top_of"]
+__all__ = ["Column", "Mark", "Part", "columns", "elapsed", "meter", "number", "seconds", "stacked_bar", "top_of"]
 
 _WIDTH, _HEIGHT = 1000, 200  # units of a plot; stretched to the place it is given
 
@@ -101,6 +101,14 @@ def seconds(value: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02} s"
     return f"{minutes // 60:,} h {minutes % 60:02} min"
+
+
+def elapsed(value: float, span: float) -> str:
+    """A time on an axis of `span` seconds: in one form at every place of it."""
+    if span < 60:
+        return f"{value:.{0 if span >= 20 else 1 if span >= 2 else 2}f} s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes}:{rest:02}" if span < 3600 else f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
 
 
 def _svg(pieces: Sequence[Html], height: int, label: str, kind: str) -> Html:

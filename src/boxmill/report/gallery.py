@@ -103,18 +103,19 @@ def _boxes(labels: Labels, found: Detections, scale_x: float, scale_y: float) ->
 def _caption(words: Words, labels: Labels, shown: Shown) -> Iterator[Html]:
     outcome = shown.outcome
     result = outcome.result
+    facts: list[object] = [f"{outcome.size[0]} × {outcome.size[1]}"] if outcome.size else []
+    if outcome.times:
+        facts.append(seconds(sum(outcome.times.values()) / 1e3))
     if isinstance(result, Failure):
         yield element("p", element("code", foreign(result.code)), " ", foreign(result.message, 160), class_="bad")
     elif isinstance(result, Tags):
-        pairs = zip(result.classes.tolist(), result.scores.tolist(), strict=True)
-        best = [(class_id, f"{score:.2f}") for class_id, score in pairs][:_MOST_NAMED]
-        yield element("p", join((_named(labels, *one) for one in best), " · "))
+        best = zip(result.classes.tolist()[:_MOST_NAMED], result.scores.tolist(), strict=False)
+        yield element("p", join((_named(labels, class_id, f"{score:.2f}") for class_id, score in best), " · "))
     else:
         yield element("p", _objects(words, labels, result))
-    facts = [f"{outcome.size[0]} × {outcome.size[1]}"] if outcome.size else []
-    if outcome.times:
-        facts.append(seconds(sum(outcome.times.values()) / 1e3))
-    yield element("p", " · ".join(facts), class_="dim")
+        if len(result):
+            facts.append(words(f"lowest score {result.scores[-1]:.2f}", f"最低得分 {result.scores[-1]:.2f}"))
+    yield element("p", join(facts, " · "), class_="dim")
     thumbnail = shown.thumbnail
     if thumbnail is not None and not thumbnail.jpeg:
         gone = words("The image cannot be shown: ", "无法显示图片：")
@@ -128,14 +129,12 @@ def _objects(words: Words, labels: Labels, found: Detections) -> Html:
     named = [_named(labels, class_id, f"{count:,}") for class_id, count in counts[:_MOST_NAMED]]
     if len(counts) > _MOST_NAMED:
         rest = sum(count for _, count in counts[_MOST_NAMED:])
-        named.append(words(f"{rest:,} others", f"其他 {rest:,}"))
+        named.append(words(f"and {rest:,} more", f"另有 {rest:,}"))
     if found.cut is not None:
         named.append(words("a limit was reached", "达到数量上限"))
     if len(found) > _MOST_BOXES:
         named.append(words(f"the best {_MOST_BOXES} are drawn", f"只画出得分最高的 {_MOST_BOXES} 个"))
-    return join(
-        [words(f"lowest score {found.scores[-1]:.2f}: ", f"最低得分 {found.scores[-1]:.2f}："), join(named, " · ")]
-    )
+    return join(named, " · ")
 
 
 def _named(labels: Labels, class_id: int, number: str) -> Html:

@@ -15,6 +15,7 @@ from boxmill.store import Manifest
 __all__ = ["failures", "headline", "remarks", "what_ran"]
 
 _LISTED = 50  # failures
+_AT_ONCE = 10  # of them, the others behind a click
 _MESSAGE = 300  # characters of a failure's
 
 
@@ -146,14 +147,21 @@ def failures(words: Words, seen: Survey) -> Html | None:
         numeric=2,
     )
     rows = [
-        (foreign(one.key), element("code", foreign(one.code)), foreign(one.stage), foreign(one.message, _MESSAGE))
+        (
+            foreign(one.key),
+            element("code", foreign(one.code)),
+            element("code", foreign(one.stage)),
+            foreign(one.message, _MESSAGE),
+        )
         for _, one in tally.failures[:_LISTED]
     ]
-    listed = table(
-        [words("image", "图片"), words("code", "代码"), words("stage", "阶段"), words("message", "说明")], rows
-    )
+    headings = [words("image", "图片"), words("code", "代码"), words("stage", "阶段"), words("message", "说明")]
     note = words(
         f"The first {len(rows):,} of {tally.failed:,}, in the order of the listing.",
         f"按列表顺序的前 {len(rows):,} 个，共 {tally.failed:,} 个。",
     )
-    return section("failures", words("Failures", "失败"), by_code, element("p", note, class_="note"), listed)
+    parts = [by_code, element("p", note, class_="note"), table(headings, rows[:_AT_ONCE])]
+    if len(rows) > _AT_ONCE:
+        rest = words(f"The next {len(rows) - _AT_ONCE:,}", f"其后 {len(rows) - _AT_ONCE:,} 个")
+        parts.append(details(rest, table(headings, rows[_AT_ONCE:])))
+    return section("failures", words("Failures", "失败"), *parts)

@@ -91,13 +91,13 @@ def _document(
     parts = [
         headline(words, facts, seen),
         remarks(words, facts, seen),
-        gallery(words, labels, *shown),
         stage_times(words, facts),
         throughput(words, seen),
         scores(words, facts, seen),
         classes(words, labels, seen),
         failures(words, seen),
         what_ran(words, facts, manifest),
+        gallery(words, labels, *shown),
     ]
     return page(words, facts.name, parts, f"boxmill {facts.run.versions.get('boxmill', '')}".strip())
 

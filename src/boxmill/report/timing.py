@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from boxmill.report.charts import Column, Mark, Part, columns, number, seconds, stacked_bar
+from boxmill.report.charts import Column, Mark, Part, columns, elapsed, number, seconds, stacked_bar
 from boxmill.report.facts import Facts, Summary
 from boxmill.report.markup import Html, Words, element, foreign
 from boxmill.report.survey import Float64, Int64, Survey
@@ -17,7 +17,7 @@ __all__ = ["Pace", "pace", "stage_times", "throughput"]
 
 PAUSE = 60.0  # seconds in which no image ended: the run was stopped, and the time is left out of the chart
 _MOST_BINS = 60
-_PER_BIN = 5  # images, at least on the average
+_PER_BIN = 10  # images, at least on the average
 
 _CHINESE = {
     "read": "读取",
@@ -111,7 +111,7 @@ def throughput(words: Words, seen: Survey) -> Html | None:
     ]
     marks = [Mark(at, words.plain(f"pause of {seconds(gap)}", f"中断 {seconds(gap)}")) for at, gap in found.pauses]
     label = words.plain("Images per second over time", "每秒图片数随时间的变化")
-    below = [seconds(span * part / 4) for part in range(5)] if len(rates) > 3 else ["0 s", seconds(span)]
+    below = [elapsed(span * part / 4, span) for part in range(5)]
     chart = columns(bars, below, label, marks, level=mean)
     return section("throughput", heading, chart, element("p", _pace_note(words, seen, found, mean), class_="note"))
 
