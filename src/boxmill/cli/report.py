@@ -12,6 +12,8 @@ from cyclopts import Parameter
 
 from boxmill.errors import UsageError
 
+_MOST_IMAGES = 500  # more are never shown: the page stays small
+
 
 def report(
     run: Path,
@@ -43,7 +45,7 @@ def report(
     lang
         zh, en, or both with a switch; both begins with the language of the run's labels.
     images
-        How many images are shown at most; 0 for none.
+        How many images are shown at most, up to 500; fewer where they would make the file too large. 0 for none.
     source
         The source's folder or archive, where it has moved since.
     quiet
@@ -55,8 +57,8 @@ def report(
 
     if not (run / "run.json").is_file():
         raise UsageError(f"{str(run)!r} is no run: it holds no run.json; expected a folder such as runs/photos")
-    if images < 0:
-        raise UsageError(f"--images {images}: expected 0 or more")
+    if not 0 <= images <= _MOST_IMAGES:
+        raise UsageError(f"--images {images}: expected 0 to {_MOST_IMAGES}")
     configure_opencv()
     moved = None if source is None else str(source)
     with RunLock(run) if os.access(run, os.W_OK) else nullcontext():  # nobody writes to what is read-only

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from boxmill.errors import UsageError
 from boxmill.store import next_epoch
 from boxmill.store.run_header import RunHeader, read_header
 
@@ -67,8 +68,12 @@ def read_facts(directory: str | os.PathLike[str]) -> Facts:
         UsageError: the folder is no run.
     """
     header = read_header(directory)
-    with open(os.path.join(directory, "run.json"), "rb") as file:
-        run = msgspec.json.decode(file.read(), type=_Run)
+    path = os.path.join(directory, "run.json")
+    try:
+        with open(path, "rb") as file:
+            run = msgspec.json.decode(file.read(), type=_Run)
+    except msgspec.DecodeError as error:
+        raise UsageError(f"{path}: not the run.json of a run of this version of boxmill ({error})") from error
     summary = _read_summary(directory)
     stale = summary is not None and summary.epoch != next_epoch(directory) - 1
     return Facts(os.path.basename(os.path.abspath(directory)), header, run, summary, stale)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from boxmill.report.charts import seconds
-from boxmill.report.markup import Html, Labels, Words, element, foreign, join
+from boxmill.report.markup import Html, Labels, Words, element, foreign, join, shortened
 from boxmill.report.sample import Picked
 from boxmill.report.tables import section
 from boxmill.report.thumbnails import Thumbnail, fitted
@@ -55,7 +55,12 @@ def gallery(words: Words, labels: Labels, picked: list[Picked], images: Mapping[
     )
     lines = [note]
     if left_out:
-        lines.append(words(f" {left_out:,} more did not fit.", f"另有 {left_out:,} 张因篇幅未显示。"))
+        lines.append(
+            words(
+                f" Left out because the page would become too large: {left_out:,}.",
+                f"另有 {left_out:,} 张因篇幅未显示。",
+            )
+        )
     return section("gallery", words("Images", "图片抽样"), element("p", join(lines), class_="note"), *parts)
 
 
@@ -84,7 +89,9 @@ def _picture(labels: Labels, shown: Shown) -> Html:
     if isinstance(outcome.result, Detections) and outcome.size is not None:
         pieces += _boxes(labels, outcome.result, width / outcome.size[0], height / outcome.size[1])
     kind = None if pieces else "none"
-    return element("svg", *pieces, viewBox=f"0 0 {width} {height}", role="img", aria_label=outcome.key, class_=kind)
+    return element(
+        "svg", *pieces, viewBox=f"0 0 {width} {height}", role="img", aria_label=shortened(outcome.key), class_=kind
+    )
 
 
 def _boxes(labels: Labels, found: Detections, scale_x: float, scale_y: float) -> Iterator[Html]:
@@ -126,10 +133,10 @@ def _objects(words: Words, labels: Labels, found: Detections) -> Html:
     if not len(found):
         return words("nothing found", "没有目标")
     counts = Counter(found.classes.tolist()).most_common()
-    named = [_named(labels, class_id, f"{count:,}") for class_id, count in counts[:_MOST_NAMED]]
+    named = [_named(labels, class_id, f"×\u00a0{count:,}") for class_id, count in counts[:_MOST_NAMED]]
     if len(counts) > _MOST_NAMED:
         rest = sum(count for _, count in counts[_MOST_NAMED:])
-        named.append(words(f"and {rest:,} more", f"另有 {rest:,}"))
+        named.append(words(f"and {rest:,} more", f"另有 {rest:,} 个"))
     if found.cut is not None:
         named.append(words("a limit was reached", "达到数量上限"))
     if len(found) > _MOST_BOXES:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from boxmill.labels import Language
 from boxmill.store import printable
 
-__all__ = ["Html", "Labels", "Words", "element", "escape", "foreign", "join"]
+__all__ = ["Html", "Labels", "Words", "element", "escape", "foreign", "join", "shortened"]
 
 _VOID = frozenset(
     {"input", "meta", "rect", "line", "image"}

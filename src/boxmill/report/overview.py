@@ -71,23 +71,23 @@ def _remarks(words: Words, facts: Facts, seen: Survey) -> Iterator[Html]:
         )
     elif summary.computed < seen.states.finished():
         yield words(
-            f"Times are of the last execution, which computed {summary.computed:,} of these images.",
+            f"Times are of the last execution; images that it computed: {summary.computed:,}.",
             f"时间是最近一次执行的，其中计算了 {summary.computed:,} 张图片。",
         )
     if tally.truncated:
         yield words(
-            f"{tally.truncated:,} images reached a limit (--max-det, --max-nms): objects below it are left out.",
+            f"Images that reached a limit (--max-det, --max-nms): {tally.truncated:,}; lower scores are left out.",
             f"{tally.truncated:,} 张图片达到数量上限（--max-det、--max-nms），得分更低的目标未计入。",
         )
     if tally.nan:
         yield words(
-            f"{tally.nan:,} candidates were dropped because the network gave NaN.",
+            f"Candidates dropped because the network gave NaN: {tally.nan:,}.",
             f"网络输出 NaN，丢弃了 {tally.nan:,} 个候选。",
         )
     if summary is not None and summary.restarts:
         deaths = ", ".join(f"{count} {cause}" for cause, count in summary.deaths.items())
         yield words(
-            f"The worker process was replaced {summary.restarts:,} times ({deaths}).",
+            f"Replacements of the worker process: {summary.restarts:,} ({deaths}).",
             f"工作进程重启了 {summary.restarts:,} 次（{deaths}）。",
         )
     if summary is not None and summary.skipped:

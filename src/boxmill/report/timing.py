@@ -123,11 +123,13 @@ def _pace_note(words: Words, seen: Survey, found: Pace, mean: float) -> Html:
     zh = f"每 {width} 内结束的图片，按每秒计；横线为平均值 {number(mean)}。{first} 至 {last}。"
     if found.pauses:
         total = seconds(sum(gap for _, gap in found.pauses))
-        en += f" {len(found.pauses):,} pauses of more than {PAUSE:.0f} s (vertical lines; {total} in all) are left out."
-        zh += f" 略去 {len(found.pauses):,} 次超过 {PAUSE:.0f} 秒的中断（竖线，共 {total}）。"
+        en += (
+            f" Pauses of more than {PAUSE:.0f} s are left out: {len(found.pauses):,}, {total} in all (vertical lines)."
+        )
+        zh += f"略去 {len(found.pauses):,} 次超过 {PAUSE:.0f} 秒的中断（竖线，共 {total}）。"
     if seen.untimed:
-        en += f" {seen.untimed:,} images have no time: an older version wrote them."
-        zh += f" {seen.untimed:,} 张图片没有时间：由旧版本写入。"
+        en += f" Images without a time, written by an older version: {seen.untimed:,}."
+        zh += f"{seen.untimed:,} 张图片没有时间：由旧版本写入。"
     return words(en, zh)
 
 
