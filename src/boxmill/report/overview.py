@@ -46,14 +46,15 @@ def _tile(value: str, name: Html, kind: str | None) -> Html:
 
 def remarks(words: Words, facts: Facts, seen: Survey) -> Html | None:
     """What the numbers above do not say by themselves; None where there is nothing."""
-    lines = list(_remarks(words, facts, seen))
+    lines = [*_standing(words, facts, seen), *_events(words, facts, seen)]
     if not lines:
         return None
     return element("ul", join(element("li", line) for line in lines), class_="remarks")
 
 
-def _remarks(words: Words, facts: Facts, seen: Survey) -> Iterator[Html]:
-    tally, summary = seen.states.tally(), facts.summary
+def _standing(words: Words, facts: Facts, seen: Survey) -> Iterator[Html]:
+    """How far the run and its summary go."""
+    summary = facts.summary
     if seen.states.finished() < seen.total:
         yield words(
             "The run is not finished: the same command, given again, goes on where it stopped.",
@@ -74,6 +75,11 @@ def _remarks(words: Words, facts: Facts, seen: Survey) -> Iterator[Html]:
             f"Times are of the last execution; images that it computed: {summary.computed:,}.",
             f"时间是最近一次执行的，其中计算了 {summary.computed:,} 张图片。",
         )
+
+
+def _events(words: Words, facts: Facts, seen: Survey) -> Iterator[Html]:
+    """What happened during the run."""
+    tally, summary = seen.states.tally(), facts.summary
     if tally.truncated:
         yield words(
             f"Images that reached a limit (--max-det, --max-nms): {tally.truncated:,}; lower scores are left out.",
@@ -106,7 +112,7 @@ def what_ran(words: Words, facts: Facts, manifest: Manifest) -> Html:
         (words("source", "来源"), foreign(run.source or manifest.root.decode(errors="replace"))),
         (words("weights", "权重"), foreign(facts.header.weights)),
         (words("head", "输出头"), foreign(str(head.get("type", "?")))),
-        (words("classes", "类别数"), f"{len(facts.header.names):,}"),
+        (words("labels", "标签数"), f"{len(facts.header.names):,}"),
     ]
     if size:
         rows.append((words("network input", "网络输入"), foreign(" × ".join(map(str, reversed(size))))))
