@@ -11,6 +11,7 @@ from boxmill.report.markup import Html, Words, element, foreign, join
 from boxmill.report.survey import Survey
 from boxmill.report.tables import details, pairs, section, table
 from boxmill.store import Manifest
+from boxmill.types import Failure
 
 __all__ = ["failures", "headline", "remarks", "what_ran"]
 
@@ -152,16 +153,8 @@ def failures(words: Words, seen: Survey) -> Html | None:
         [(element("code", foreign(code)), meter(count / tally.failed), f"{count:,}") for code, count in ranked],
         numeric=2,
     )
-    rows = [
-        (
-            foreign(one.key),
-            element("code", foreign(one.code)),
-            element("code", foreign(one.stage)),
-            foreign(one.message, _MESSAGE),
-        )
-        for _, one in tally.failures[:_LISTED]
-    ]
-    headings = [words("image", "图片"), words("code", "代码"), words("stage", "阶段"), words("message", "说明")]
+    rows = [(foreign(one.key), _why(one)) for _, one in tally.failures[:_LISTED]]
+    headings = [words("image", "图片"), words("why", "原因")]
     note = words(
         f"The first {len(rows):,} of {tally.failed:,}, in the order of the listing.",
         f"按列表顺序的前 {len(rows):,} 个，共 {tally.failed:,} 个。",
@@ -171,3 +164,10 @@ def failures(words: Words, seen: Survey) -> Html | None:
         rest = words(f"The next {len(rows) - _AT_ONCE:,}", f"其后 {len(rows) - _AT_ONCE:,} 个")
         parts.append(details(rest, table(headings, rows[_AT_ONCE:])))
     return section("failures", words("Failures", "失败"), *parts)
+
+
+def _why(failure: Failure) -> Html:
+    stage = element("span", foreign(failure.stage), class_="dim")
+    return join(
+        [element("code", foreign(failure.code)), " ", stage, element("div", foreign(failure.message, _MESSAGE))]
+    )
