@@ -53,6 +53,7 @@ ROOMS = (
     ".models",
     ".post",
     ".render",
+    ".report",
     ".runtimes",
     ".sources",
     ".store",

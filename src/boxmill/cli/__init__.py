@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_COMMANDS = ("run", "doctor", "export", "lab", "eval", "demo")
+_COMMANDS = ("run", "doctor", "export", "lab", "eval", "demo", "report")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -32,6 +32,7 @@ def run_command(arguments: list[str]) -> int:
     from boxmill.cli.eval import evaluate_run
     from boxmill.cli.export import export
     from boxmill.cli.lab import lab
+    from boxmill.cli.report import report
     from boxmill.cli.run import run
 
     app = App(
@@ -48,6 +49,7 @@ def run_command(arguments: list[str]) -> int:
     app.command(lab)
     app.command(evaluate_run, name="eval")
     app.command(demo)
+    app.command(report)
     try:
         code = app(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:
