@@ -157,10 +157,12 @@ class OpenVinoRuntime:
             raise ModelError(f"OpenVINO cannot compile the network for {dims}: {_last_line(error)}") from error
 
 
-def effective_precision(wanted: Precision) -> Literal["fp32", "bf16"]:
+def effective_precision(wanted: str) -> Literal["fp32", "bf16"]:
     """What a network runs in on this processor. Raises ModelError where the precision is impossible."""
     if wanted == "auto":
         return "bf16" if has_native_bf16() else "fp32"
+    if wanted == "fp16":
+        raise ModelError("precision fp16 is for GPUs; on a CPU use --precision auto, bf16 or fp32")
     if wanted == "bf16" and not has_native_bf16():
         raise ModelError(
             "precision bf16 needs a processor with bfloat16 instructions (avx512_bf16, amx_bf16); "
