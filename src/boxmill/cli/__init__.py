@@ -25,6 +25,7 @@ def run_command(arguments: list[str]) -> int:
     """Runs one command line and returns its exit code."""
     from cyclopts import App, CycloptsError, Parameter
 
+    from boxmill.cli.convert import convert
     from boxmill.cli.doctor import doctor
     from boxmill.cli.export import export
     from boxmill.cli.lab import lab
@@ -42,6 +43,7 @@ def run_command(arguments: list[str]) -> int:
     app.command(doctor)
     app.command(export)
     app.command(lab)
+    app.command(convert)
     try:
         code = app(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:
@@ -54,7 +56,8 @@ def run_command(arguments: list[str]) -> int:
 
 
 def _command(arguments: list[str]) -> str:
-    return f"{arguments[0]} " if arguments and arguments[0] in ("run", "doctor", "export", "lab") else ""
+    commands = ("run", "doctor", "export", "lab", "convert")
+    return f"{arguments[0]} " if arguments and arguments[0] in commands else ""
 
 
 def _fail(message: str, code: int) -> int:

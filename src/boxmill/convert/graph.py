@@ -1,8 +1,8 @@
 """From the network to the bytes of an ONNX file whose batch, height and width are open.
 
-The exporter is PyTorch's TorchScript-based one (`dynamo=False`): it needs the package onnx and nothing else, while the
-newer one needs onnxscript too; the graphs of both compute the same. It records one run, so what the network takes from
-tensors' shapes must stay in the graph: a number that was fixed in the recording is an error here, not a wrong box later.
+The exporter is PyTorch's TorchScript-based one (`dynamo=False`), which needs the package onnx and nothing else; the
+newer one needs onnxscript too. It records one run, so what the network takes from tensors' shapes must stay in the
+graph: a number that would be fixed in the recording is an error here, not a wrong box later.
 """
 
 from __future__ import annotations
@@ -45,23 +45,24 @@ def export(network: nn.Module, rows: int, metadata: Mapping[str, str]) -> bytes:
         ModelError: the exporter cannot express the network, or it would fix a shape.
     """
     import torch
+    from torch.jit._trace import TracerWarning
 
     buffer = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore", DeprecationWarning)  # of this exporter, see above
-        warnings.simplefilter("error", torch.jit.TracerWarning)
+        warnings.simplefilter("error", TracerWarning)
         try:
             torch.onnx.export(
                 network,
                 (torch.zeros(_RECORDED),),
-                buffer,
+                buffer,  # type: ignore[arg-type]  # any binary file, PyTorch's own documentation says
                 input_names=[INPUT],
                 output_names=[OUTPUT],
                 dynamic_axes=_OPEN,
                 opset_version=OPSET,
                 dynamo=False,
             )
-        except (RuntimeError, torch.jit.TracerWarning) as error:
+        except (RuntimeError, TracerWarning) as error:
             raise ModelError(f"PyTorch {torch.__version__} cannot export the network to ONNX: {error}") from error
     return _finished(buffer.getvalue(), rows, metadata)
 

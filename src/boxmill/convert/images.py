@@ -30,4 +30,5 @@ def _picture(rng: np.random.Generator, height: int, width: int) -> Float32:
         y, x = int(rng.integers(0, height - tall)), int(rng.integers(0, width - wide))
         pixels[:, y : y + tall, x : x + wide] = rng.integers(0, 256, (3, 1, 1))
     grain = rng.integers(-12, 13, (3, height, width))
-    return (np.clip(pixels + grain, 0, 255) / np.float32(255)).astype(np.float32)
+    picture: Float32 = np.clip(pixels + grain, 0, 255).astype(np.float32) / np.float32(255)
+    return picture

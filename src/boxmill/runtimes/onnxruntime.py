@@ -45,7 +45,8 @@ def check_available(precision: str) -> None:
     """
     if precision not in ("auto", "fp32"):
         raise UsageError(
-            f"--precision {precision}: ONNX Runtime computes in fp32 on a CPU; leave --precision out, or use --runtime openvino"
+            f"--precision {precision}: ONNX Runtime computes in fp32 on a CPU; leave --precision out, "
+            "or use --runtime openvino"
         )
     if find_spec("onnxruntime") is None:
         raise UsageError(

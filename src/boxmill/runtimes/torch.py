@@ -136,7 +136,7 @@ class TorchRuntime:
         images = torch.from_numpy(tensor)
         try:
             with torch.inference_mode():
-                parts = images.split(1) if self.device == "cpu" else (images,)
+                parts = torch.split(images, 1) if self.device == "cpu" else (images,)
                 found = [self._forward(part) for part in parts]
         except RuntimeError as error:
             raise ModelError(f"PyTorch cannot run the network on {tensor.shape}: {_first_line(error)}") from error
