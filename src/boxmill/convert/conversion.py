@@ -19,6 +19,7 @@ from boxmill.store.durable import WholeFile, output_error
 __all__ = ["VERSION", "Conversion", "ConvertOptions", "convert", "is_checkpoint", "read_network_file"]
 
 VERSION = 1  # of what a conversion writes; part of the names in the cache
+_HINT = "; an ONNX file runs as it is, with --runtime openvino or onnxruntime"
 _OURS = "a YOLOv9 checkpoint"  # as `recognize` calls them
 
 
@@ -99,7 +100,7 @@ def read_network_file(path: Path) -> Checkpoint:
         except ModelError:
             kind = recognize(path)
             if kind is None:
-                raise ModelError(f"{path}: expected a YOLOv9 checkpoint (.pt), this is none") from None
+                raise ModelError(f"{path}: expected a YOLOv9 checkpoint (.pt), this is none{_HINT}") from None
             if kind.name == _OURS:
                 raise
             raise ModelError(f"{path}: expected a YOLOv9 checkpoint, this is {kind.name}; {kind.advice}") from None
