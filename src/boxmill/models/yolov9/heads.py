@@ -73,7 +73,7 @@ def _decode(
         centres.append(cells * stride)
         scales.append(torch.full_like(cells[:1], stride))
     centre, scale = torch.cat(centres, 1), torch.cat(scales, 1)  # (2, A) and (1, A), pixels
-    near, far = (dfl(torch.cat(boxes, 2).to(dtype)) * scale).chunk(2, 1)  # left, top; right, bottom: (B, 2, A)
+    near, far = (dfl(torch.cat(boxes, 2).to(dtype)) * scale).split((2, 2), 1)  # left, top; right, bottom: (B, 2, A)
     return torch.cat((centre + (far - near) / 2, near + far, torch.cat(scores, 2).to(dtype).sigmoid()), 1)
 
 

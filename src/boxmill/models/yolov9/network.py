@@ -5,22 +5,20 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from boxmill.errors import ModelError
+from boxmill.models.checkpoint import Checkpoint
 from boxmill.models.yolov9 import structure as structures
 from boxmill.models.yolov9.fusion import fuse_modules
 from boxmill.models.yolov9.heads import DualDDetect
 from boxmill.models.yolov9.table import BLOCKS, HEADS, SEVERAL, Maps
 
-if TYPE_CHECKING:
-    from boxmill.models.checkpoint import Checkpoint
-
-__all__ = ["MAX_PARAMETERS", "Network", "build", "fuse", "load"]
+__all__ = ["MAX_PARAMETERS", "Network", "assemble", "build", "fuse", "load"]
 
 MAX_PARAMETERS = 500_000_000  # yolov9-e, the largest published network, has 69 million
 
@@ -106,22 +104,24 @@ def build(structure: Mapping[str, Any]) -> Network:
     before the size of the whole network has been checked.
     """
     with torch.device("meta"):
-        _assemble(structure)
-    return _assemble(structure)
+        assemble(structure)
+    return assemble(structure)
 
 
 def load(checkpoint: Checkpoint) -> Network:
     """The checkpoint's network for prediction: every key matched, auxiliary branch dropped, eval mode, float32, CPU.
 
-    Raises ModelError when the structure is not supported, or keys, shapes or strides of the weights do not fit it.
+    Raises ModelError when the structure is not supported, or keys, shapes, strides or class names do not fit it.
     """
     with torch.device("meta"):  # the weights bring their own memory
-        everything = _assemble(checkpoint.structure)
+        everything = assemble(checkpoint.structure)
     whole = everything.state_dict(keep_vars=True)
     _check_state(checkpoint.state, whole)
     network = everything.without_auxiliary().eval()
     if tuple(checkpoint.stride) != network.strides:
         raise ModelError(f"the checkpoint's strides are {checkpoint.stride}, those of its structure {network.strides}")
+    if len(checkpoint.names) != network.classes:
+        raise ModelError(f"the checkpoint names {len(checkpoint.names)} classes; its structure has {network.classes}")
     keys = {id(value): key for key, value in whole.items()}  # the main head has other names once it is alone
     live = network.state_dict(keep_vars=True)
     state = {name: _tensor(checkpoint.state[keys[id(value)]]) for name, value in live.items()}
@@ -140,7 +140,8 @@ def fuse(network: Network) -> Network:
     return fused.requires_grad_(False)
 
 
-def _assemble(structure: Mapping[str, Any]) -> Network:
+def assemble(structure: Mapping[str, Any]) -> Network:
+    """The network with every branch on the current default device, layer by layer; raises as `build` does."""
     parsed = structures.parse(structure)
     last = parsed.layers[-1]
     maps = {structures.IMAGE: Maps((3,), 1)}

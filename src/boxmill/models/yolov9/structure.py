@@ -97,7 +97,7 @@ def _layer(index: int, row: Any, classes: int) -> Layer:
 
 def _plain(argument: Any) -> Any:
     """Lists become tuples and the word None becomes the value; other words stay words for the block to look up."""
-    if isinstance(argument, list):
+    if isinstance(argument, list | tuple):
         return tuple(argument)
     return None if argument == "None" else argument
 
