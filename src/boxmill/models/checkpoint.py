@@ -9,20 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
 from boxmill.errors import ModelError
-from boxmill.models.pickle_machine import MAX_BYTES, Machine, Record
+from boxmill.models.pickle_machine import MAX_BYTES, Machine, Record, describe
 from boxmill.models.torch_archive import Archive, read_archive
 from boxmill.models.torch_tensors import Storages, Tensor
 
 __all__ = ["Checkpoint", "parse_checkpoint", "read_checkpoint"]
 
 _MAX_DEPTH = 32  # of modules in modules, and of lists in the structure
-_MAX_ENTRIES = 50_000  # of the state dict; yolov9-e has 2,270
+_MAX_ENTRIES = 20_000  # of the state dict; yolov9-e has 2,270
 _MAX_NODES = 100_000  # of the structure; that of yolov9-e has 500
 _MAX_CLASSES = 65_536
 _MAX_TEXT = 1024
@@ -77,11 +78,13 @@ def parse_checkpoint(archive: Archive) -> Checkpoint:
     source, network = _network(machine.load())
     attributes = _attributes(network)
     structure = _structure(attributes)
+    names = _names(attributes.get("names"), structure["nc"])
+    state = _state(network, storages)  # which bounds the tree of modules, before anything else looks into it
     return Checkpoint(
         structure=structure,
-        names=_names(attributes.get("names"), structure["nc"]),
+        names=names,
         stride=_stride(network, storages),
-        state=_state(network, storages),
+        state=state,
         source=source,
         objects=tuple(machine.called),
     )
@@ -112,7 +115,8 @@ def _network(value: object) -> tuple[str, Record]:
             "it holds weights and no network (a state dict), so its structure is unknown; give the checkpoint that "
             "training wrote (best.pt or last.pt), which holds the network under 'ema' or 'model'"
         )
-    raise ModelError(f"expected a network under 'ema' or 'model', came only {', '.join(map(str, value))[:200]}")
+    came = ", ".join(map(describe, islice(value, 8)))
+    raise ModelError(f"expected a network under 'ema' or 'model', came {came or 'nothing'}")
 
 
 def _attributes(record: Record) -> dict[str, Any]:
@@ -148,17 +152,13 @@ def _plain(value: object, depth: int, budget: Iterator[int]) -> Any:
         return [_plain(item, depth - 1, budget) for item in value]
     if value is None or isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= _MAX_TEXT):
         return value
-    raise ModelError(f"the network's structure holds {_name(value)}, expected dicts, lists, short texts and numbers")
+    raise ModelError(f"the network's structure holds {describe(value)}, expected dicts, lists, short texts and numbers")
 
 
 def _key(value: object) -> str:
     if isinstance(value, str) and len(value) <= _MAX_TEXT:
         return value
-    raise ModelError(f"the network's structure has the key {value!s:.80}, expected a short text")
-
-
-def _name(value: object) -> str:
-    return value.name if isinstance(value, Record) else type(value).__name__
+    raise ModelError(f"the network's structure has the key {describe(value)}, expected a short text")
 
 
 def _names(value: object, count: int) -> tuple[str, ...]:
@@ -205,17 +205,17 @@ def _walk(module: Record, prefix: str, depth: int, budget: Iterator[int]) -> Ite
             if tensor is None or (part == "_buffers" and isinstance(passing, set) and name in passing):
                 continue
             if not isinstance(tensor, Tensor) or next(budget, None) is None:
-                raise ModelError(f"{prefix}{name!s:.80} is {_name(tensor)}, expected a tensor")
+                raise ModelError(f"{prefix}{describe(name)} is {describe(tensor)}, expected a tensor")
             yield f"{prefix}{_label(name)}", tensor
     for name, child in _part(module, "_modules").items():
         if child is None:
             continue
         if not isinstance(child, Record):
-            raise ModelError(f"{prefix}{name!s:.80} is {_name(child)}, expected a module")
+            raise ModelError(f"{prefix}{describe(name)} is {describe(child)}, expected a module")
         yield from _walk(child, f"{prefix}{_label(name)}.", depth - 1, budget)
 
 
 def _label(name: object) -> str:
     if isinstance(name, str) and len(name) <= _MAX_LABEL and (name.isidentifier() or name.isdecimal()):
         return name
-    raise ModelError(f"the network has a part named {name!s:.80}, expected an identifier or a number")
+    raise ModelError(f"the network has a part named {describe(name)}, expected an identifier or a number")

@@ -4,8 +4,8 @@ It has the binary opcodes that Python's pickler writes for protocols 2 to 5; eve
 protocol 0 among them, is refused. What a class or function of the pickle would have done is kept as its name and its
 arguments (`Record`). The formats of the opcodes are those that `pickletools` documents.
 
-A pickle of n bytes makes at most n objects of some 100 bytes, because nothing that is copied is larger than the opcodes
-that wrote it: what Python's own machine multiplies (texts, lists, sets, dictionaries of references) is shared here.
+Memory is bounded by the opcodes: none of them makes more than one object, the largest an empty set of 216 bytes, and
+nothing is copied that can be recalled from the memo; sets made of lists are counted.
 """
 
 from __future__ import annotations
@@ -18,14 +18,13 @@ from typing import Any, Final
 
 from boxmill.errors import ModelError
 
-__all__ = ["Global", "Machine", "Record", "refusal"]
+__all__ = ["MAX_BYTES", "Global", "Machine", "Record", "describe", "refusal"]
 
-MAX_BYTES: Final = 16 << 20  # of a pickle; that of yolov9-e has 0.9 MB, because tensors lie outside it
-MAX_OPCODES: Final = 2_000_000  # that of yolov9-e has 0.3 million
+MAX_BYTES: Final = 8 << 20  # of a pickle; that of yolov9-e has about 0.55 MB, because tensors lie outside it
+MAX_OPCODES: Final = 1_000_000  # that of yolov9-e has 230,000, and twice that before training strips its optimizer
 _MAX_MARKS = 512
 _MAX_NAMES = 4096
 _MAX_NAME = 256
-_MAX_SET = 4096
 _STOP = object()
 
 # Of Python's own modules a checkpoint may name these; they stay inert, too.
@@ -79,6 +78,17 @@ def refusal(name: str) -> str | None:
     return None
 
 
+def describe(value: object) -> str:
+    """A value of a pickle for a message: short whatever it is, and without following what it holds."""
+    if isinstance(value, str):
+        return repr(value[:64])
+    if value is None or isinstance(value, bool | int | float):
+        return str(value)[:64]
+    if isinstance(value, Record):
+        return f"an object of {value.name}"
+    return value.name if isinstance(value, Global) else f"a {type(value).__name__}"
+
+
 @dataclass(slots=True, eq=False, repr=False)
 class Machine:
     """Runs one pickle.
@@ -96,6 +106,7 @@ class Machine:
     _below: list[list[Any]] = field(default_factory=list)  # the stacks under the marks
     _memo: dict[int, Any] = field(default_factory=dict)
     _globals: dict[str, Global] = field(default_factory=dict)
+    _copied: int = 0  # elements of sets made of lists, the only values that opcodes can multiply
 
     def load(self) -> object:
         """The pickle's value.
@@ -179,20 +190,20 @@ class Machine:
     def _extend(self, items: list[Any]) -> None:
         target = self._stack[-1]
         if type(target) is not list:
-            raise ModelError(f"its pickle appends to {_what(target)}, expected a list")
+            raise ModelError(f"its pickle appends to {describe(target)}, expected a list")
         target.extend(items)
 
     def _update(self, items: list[Any]) -> None:
         target = self._stack[-1]
         if type(target) is not dict or len(items) % 2:
-            raise ModelError(f"its pickle puts {len(items)} keys and values into {_what(target)}")
+            raise ModelError(f"its pickle puts {len(items)} keys and values into {describe(target)}")
         for index in range(0, len(items), 2):
             target[_key(items[index])] = items[index + 1]
 
     def _add(self, items: list[Any]) -> None:
         target = self._stack[-1]
         if type(target) is not set:
-            raise ModelError(f"its pickle adds to {_what(target)}, expected a set")
+            raise ModelError(f"its pickle adds to {describe(target)}, expected a set")
         target.update(map(_key, items))
 
     # classes and functions
@@ -214,14 +225,14 @@ class Machine:
     def _stack_global(self) -> None:
         name, module = self._stack.pop(), self._stack.pop()
         if type(name) is not str or type(module) is not str:
-            raise ModelError(f"its pickle names a class by {_what(module)} and {_what(name)}, expected two texts")
+            raise ModelError(f"its pickle names a class by {describe(module)} and {describe(name)}, expected two texts")
         self._global(module, name)
 
     def _call(self, *, new: bool) -> None:
         """REDUCE, and NEWOBJ where `new`: nothing is called, but for the exact names in `meanings`."""
         args, called = self._stack.pop(), self._stack.pop()
         if type(called) is not Global or type(args) is not tuple:
-            raise ModelError(f"its pickle calls {_what(called)} with {_what(args)}, expected a class and a tuple")
+            raise ModelError(f"its pickle calls {describe(called)} with {describe(args)}, expected a class and a tuple")
         name = called.name
         self.called[name] = None
         meaning = None if new else self.meanings.get(name)
@@ -230,41 +241,37 @@ class Machine:
         elif new or name in _FUNCTIONS or name.rpartition(".")[2][:1].isupper():
             self._stack.append(Record(name, args))
         elif name in ("builtins.set", "__builtin__.set"):
-            self._stack.append(_set(args))
+            self._stack.append(self._set(args))
         else:
             raise ModelError(
                 f"it calls the function {name}, which no checkpoint needs; get the model from a source that you trust"
             )
+
+    def _set(self, args: tuple[Any, ...]) -> set[Any]:
+        if len(args) != 1 or type(args[0]) is not list:
+            raise ModelError("its pickle makes a set of something else than a list")
+        self._copied += len(args[0])
+        if self._copied > MAX_OPCODES:
+            raise ModelError(f"its pickle makes sets of more than {MAX_OPCODES} elements")
+        return set(map(_key, args[0]))
 
     def _build(self) -> None:
         state, target = self._stack.pop(), self._stack[-1]
         if type(target) is dict and type(state) is dict:
             return  # attributes of an OrderedDict, such as the versions beside a state dict
         if type(target) is not Record or target.state is not None:
-            raise ModelError(f"its pickle sets the state of {_what(target)}, expected a new object")
+            raise ModelError(f"its pickle sets the state of {describe(target)}, expected a new object")
         target.state = state
 
     def _persistent(self) -> None:
         self._stack.append(self.persistent(self._stack.pop()))
 
 
-def _set(args: tuple[Any, ...]) -> set[Any]:
-    if len(args) != 1 or type(args[0]) is not list or len(args[0]) > _MAX_SET:
-        raise ModelError(f"its pickle makes a set of something else than one list of at most {_MAX_SET}")
-    return set(map(_key, args[0]))
-
-
 def _key(value: object) -> object:
     """Keys of other types are refused: their hashes can be chosen so that a dictionary takes quadratic time."""
-    if type(value) in (str, bool, float, type(None)) or (type(value) is int and abs(value) < 1 << 31):
+    if type(value) in (str, bool, type(None)) or (type(value) is int and abs(value) < 1 << 31):
         return value
-    raise ModelError(f"its pickle has {_what(value)} as a key, expected a text or a number")
-
-
-def _what(value: object) -> str:
-    if type(value) is Record:
-        return f"an object of {value.name}"
-    return value.name if type(value) is Global else f"a {type(value).__name__}"
+    raise ModelError(f"its pickle has {describe(value)} as a key, expected a text or a whole number of 32 bits")
 
 
 def _push(value: object) -> Callable[[Machine], object]:

@@ -20,6 +20,7 @@ _END = struct.Struct("<4s4H2LH")
 _CENTRAL = struct.Struct("<4s6H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
 _ENCRYPTED = 0x0001 | 0x0040 | 0x2000
+_MAX_NAME = 512
 _ZIP64_END = 76  # bytes of the second, longer end that torch.save writes before the plain one; it says the same
 _MAX_FILE = 4 << 30  # beyond it a zip archive has another layout; a checkpoint has 5 MB to 2 GB
 _DAMAGED = "the archive is damaged or cut short: {}; copy or download it again"
@@ -98,7 +99,7 @@ def parse_archive(raw: bytes) -> Archive:
     mark, disk, first_disk, here, count, size, offset, comment = _END.unpack_from(data, start)
     if mark != b"PK\x05\x06":
         raise ModelError(_DAMAGED.format("it does not end with a directory"))
-    if disk or first_disk or here != count or comment or start - offset - size not in (0, _ZIP64_END):
+    if not count or disk or first_disk or here != count or comment or start - offset - size not in (0, _ZIP64_END):
         raise ModelError(_DAMAGED.format("its end does not fit its directory"))
     members: dict[str, Member] = {}
     extents = []
@@ -154,8 +155,15 @@ def _name(raw: bytes) -> str:
     except UnicodeDecodeError:
         raise ModelError("a name in the archive is no UTF-8") from None
     parts = name.split("/")
-    if not name.isprintable() or "\\" in name or not all(parts) or "." in parts or ".." in parts:
-        raise ModelError(f"the archive holds {name!r}, which is no name that torch.save gives")
+    if (
+        len(name) > _MAX_NAME
+        or not name.isprintable()
+        or "\\" in name
+        or not all(parts)
+        or "." in parts
+        or ".." in parts
+    ):
+        raise ModelError(f"the archive holds {name[:_MAX_NAME]!r}, which is no name that torch.save gives")
     return name
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from boxmill.errors import ModelError
-from boxmill.models.pickle_machine import Global
+from boxmill.models.pickle_machine import Global, describe
 from boxmill.models.torch_archive import Archive, Member
 
 __all__ = ["Storages", "Tensor"]
@@ -34,6 +34,8 @@ _DTYPES: Mapping[str, npt.DTypeLike] = {
     "torch.BoolStorage": "?",
 }
 _MAX_RANK = 8
+_MAX_NAME = 10  # digits
+_MAX_EMPTY = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,9 +85,11 @@ class Storages:
         _, kind, name, _, count = key
         if type(kind) is not Global or kind.name not in _DTYPES:
             known = ", ".join(dtype.removeprefix("torch.") for dtype in _DTYPES)
-            raise ModelError(f"a storage is of {getattr(kind, 'name', kind)!s:.80}, expected one of {known}")
-        if type(name) is not str or not name.isdecimal() or not name.isascii() or type(count) is not int:
-            raise ModelError("a storage has no number as its name and size")
+            raise ModelError(f"a storage is of {describe(kind)}, expected one of {known}")
+        if type(name) is not str or len(name) > _MAX_NAME or not name.isdecimal() or type(count) is not int:
+            raise ModelError(
+                f"a storage is named {describe(name)} and has {describe(count)} elements, expected numbers"
+            )
         found = self._known.get(name)
         if found is None:
             member = self.archive.checked(f"data/{name}")
@@ -98,7 +102,7 @@ class Storages:
         return found
 
     def array(self, tensor: Tensor) -> npt.NDArray[Any]:
-        """A read-only view of the file; for bfloat16 a new array of float32."""
+        """A read-only view of the file; a copy where it does not align the tensor, and of bfloat16, as float32."""
         storage = tensor.storage
         dtype = np.dtype(_DTYPES[storage.kind])
         strides = [stride * dtype.itemsize for stride in tensor.strides]
@@ -113,7 +117,9 @@ class Storages:
             return array.view(np.bool_)
         if storage.kind == _BFLOAT16:
             array = np.left_shift(array, 16, dtype=np.uint32).view(np.float32)
-            array.setflags(write=False)
+        elif not array.flags.aligned:
+            array = array.copy()
+        array.setflags(write=False)
         return array
 
 
@@ -143,7 +149,8 @@ def _tensor(args: tuple[Any, ...]) -> Tensor:
         raise ModelError(f"a tensor has {len(shape)} sides and {len(strides)} strides")
     count = math.prod(shape)
     last = offset + sum((side - 1) * stride for side, stride in zip(shape, strides, strict=True)) if count else offset
-    if count > storage.count or last >= max(storage.count, 1):
+    sides = math.prod(side or 1 for side in shape)  # those of an empty tensor are bounded by no storage
+    if sides > max(storage.count, _MAX_EMPTY) or count > storage.count or last >= max(storage.count, 1):
         raise ModelError(
             f"a tensor of shape {shape}, strides {strides} and offset {offset} does not lie in its storage "
             f"of {storage.count} elements"
@@ -156,5 +163,5 @@ def _whole(value: object, what: str) -> tuple[int, ...]:
         raise ModelError(f"a tensor has no tuple of at most {_MAX_RANK} numbers as {what}")
     for side in value:
         if type(side) is not int or not 0 <= side < 1 << 40:
-            raise ModelError(f"a tensor has {str(side)[:40]} as {what}, expected whole numbers from 0")
+            raise ModelError(f"a tensor has {describe(side)} as {what}, expected whole numbers from 0")
     return value
