@@ -60,7 +60,7 @@ def convert(weights: Path, target: Path, options: ConvertOptions) -> Conversion:
     from boxmill.models.yolov9 import fuse, load
     from boxmill.runtimes.torch import mixed_precision
 
-    network = fuse(load(checkpoint)).eval().requires_grad_(requires_grad=False)
+    network = fuse(load(checkpoint))
     parameters = sum(one.numel() for one in network.parameters())
     if options.precision == "fp16":
         import torch

@@ -48,9 +48,8 @@ def export(network: nn.Module, rows: int, metadata: Mapping[str, str]) -> bytes:
     from torch.jit._trace import TracerWarning
 
     buffer = io.BytesIO()
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of this exporter, see above
-        warnings.simplefilter("error", TracerWarning)
+    with warnings.catch_warnings(record=True) as remarks, torch.no_grad():  # this exporter calls itself deprecated
+        warnings.simplefilter("always", TracerWarning)
         try:
             torch.onnx.export(
                 network,
@@ -62,8 +61,11 @@ def export(network: nn.Module, rows: int, metadata: Mapping[str, str]) -> bytes:
                 opset_version=OPSET,
                 dynamo=False,
             )
-        except (RuntimeError, TracerWarning) as error:
+        except RuntimeError as error:
             raise ModelError(f"PyTorch {torch.__version__} cannot export the network to ONNX: {error}") from error
+    fixed = [str(remark.message) for remark in remarks if issubclass(remark.category, TracerWarning)]
+    if fixed:
+        raise ModelError(f"exporting the network to ONNX would fix what depends on the image: {fixed[0]}")
     return _finished(buffer.getvalue(), rows, metadata)
 
 

@@ -5,9 +5,8 @@ not depend on how many images are under way, as in `openvino.py`. PyTorch keeps 
 belongs to the calling thread, and its own, from which threads start that are new to it. `torch.set_num_threads` sets
 both, so every thread calls it once; the process's number is put back by `close`.
 
-In bf16 and fp16 only the convolutions round: boxes are decoded in float32. bfloat16 has eight significant bits, so a
-coordinate of 600 pixels would be wrong by up to two. On a GPU a batch is computed at once, and cuDNN may choose another
-algorithm for another batch size: results are then those of another rounding, not those of another image.
+In bf16 and fp16 the network decodes its boxes in float32 all the same. On a GPU a batch is computed at once, and cuDNN
+may choose another algorithm for another batch size: the same image then gives the results of another rounding.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ from boxmill.runtimes.openvino import has_native_bf16
 from boxmill.types import Float32, ModelSpec
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
     from boxmill.models.yolov9 import Network
@@ -114,7 +114,7 @@ class TorchRuntime:
         self.version: str = torch.__version__.partition("+")[0]
         self._threads = torch.get_num_threads()
         self._local = threading.local()
-        network: Any = fuse(load(read_checkpoint(weights))).eval().requires_grad_(requires_grad=False)
+        network: Any = fuse(load(read_checkpoint(weights)))
         if self.precision != "fp32":
             network = mixed_precision(network, getattr(torch, _DTYPES[self.precision]))
         elif self.device != "cpu":  # float32 is meant: TF32 keeps ten bits of it
@@ -122,7 +122,7 @@ class TorchRuntime:
             torch.backends.cuda.matmul.allow_tf32 = False
         self._channels_last = self.precision != "fp32" or self.device != "cpu"
         layout = torch.channels_last if self._channels_last else torch.contiguous_format
-        network = network.to(self.device, memory_format=layout)
+        network.to(self.device, memory_format=layout)
         self._network = torch.compile(network, dynamic=True) if options.compile else network
 
     def infer(self, tensor: Float32) -> list[RawOutput]:
@@ -159,42 +159,19 @@ class TorchRuntime:
         return array
 
 
-def mixed_precision(network: Network, dtype: Any) -> Network:
-    """The same network, changed in place: feature maps and convolutions in `dtype`, boxes decoded in float32.
+def mixed_precision(network: Network, dtype: torch.dtype) -> Network:
+    """The same network, changed in place: weights and feature maps in `dtype`, boxes and scores decoded in float32.
 
     Args:
-        network: fused; takes and gives float32 afterwards too.
+        network: fused; goes on taking and giving float32.
         dtype: torch.float16 or torch.bfloat16.
     """
-    from boxmill.models.yolov9.heads import DDetect
 
-    (head,) = (module for module in network.modules() if isinstance(module, DDetect))
-    network.to(dtype)
-    head.dfl.float()
-    network.register_forward_pre_hook(_casting_first(dtype))
-    head.register_forward_pre_hook(_casting_features())  # cell centres take the dtype of the maps that they get
-    for branch in (*head.cv2, *head.cv3):
-        branch.register_forward_pre_hook(_casting_first(dtype))
-        branch.register_forward_hook(_to_float)
+    def cast(module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(argument.to(dtype) for argument in arguments)
+
+    network.to(dtype).register_forward_pre_hook(cast)
     return network
-
-
-def _casting_first(dtype: Any) -> Any:
-    def cast(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (arguments[0].to(dtype), *arguments[1:])
-
-    return cast
-
-
-def _casting_features() -> Any:
-    def cast(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        return ([feature.float() for feature in arguments[0]], *arguments[1:])
-
-    return cast
-
-
-def _to_float(module: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
-    return output.float()
 
 
 def _first_line(error: RuntimeError) -> str:
