@@ -63,11 +63,12 @@ def with_network(chosen: RunSettings, tell: Callable[[str], None]) -> RunSetting
 
     Raises:
         UsageError: a package that the conversion needs is missing.
-        ModelError: the checkpoint is damaged, or its network cannot be converted.
+        ModelError: the checkpoint is damaged, its network cannot be converted, or the precision is impossible here.
         OutputError: the cache cannot be written.
     """
     if chosen.engine.runtime in ("torch", "fake") or not is_checkpoint(chosen.model.weights):
         return chosen
+    _precision(chosen.engine)  # a conversion should not be what comes before a refusal
     return replace(chosen, model=replace(chosen.model, converted=cached_network(chosen.model.weights, tell)))
 
 
