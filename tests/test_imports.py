@@ -43,7 +43,20 @@ def test_the_command_line_loads_no_runtime_before_it_runs() -> None:
 
 @pytest.mark.parametrize(
     "room",
-    ["", ".post", ".sources", ".images", ".models", ".store", ".runtimes", ".engine", ".types", ".errors", ".cli"],
+    [
+        "",
+        ".post",
+        ".sources",
+        ".images",
+        ".models",
+        ".store",
+        ".runtimes",
+        ".engine",
+        ".convert",
+        ".types",
+        ".errors",
+        ".cli",
+    ],
 )
 def test_every_exported_name_exists_and_is_sorted(room: str) -> None:
     module = importlib.import_module(f"boxmill{room}")
