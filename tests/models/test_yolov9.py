@@ -57,7 +57,7 @@ def test_outputs_are_the_official_ones_on_both_images(folder: Path, name: str) -
     assert error(found.flip(0), expected) > 0.01  # the two images exchanged
 
 
-@pytest.mark.parametrize("name", ["yolov9-t", "yolov9-c-quarter", "yolov9-e-quarter"])
+@pytest.mark.parametrize("name", ["yolov9-m-quarter", "yolov9-e-quarter"])
 def test_the_auxiliary_branch_is_dropped_before_running(folder: Path, name: str) -> None:
     saved = checkpoint(folder, name)
     cost = auxiliary_cost(saved.structure)
@@ -143,13 +143,6 @@ def test_boxes_are_never_rounded_to_half_precision(dtype: torch.dtype) -> None:
     assert len(found[0, 0, 128:256].unique()) == 128  # centres near pixel 1000, all different
 
 
-def test_a_traced_network_takes_other_batches_and_shapes() -> None:
-    network = fuse(small().without_auxiliary())
-    other = torch.rand(3, 3, 64, 32, dtype=torch.float64)
-    traced = torch.jit.trace(network, torch.rand(1, 3, 32, 48, dtype=torch.float64), check_trace=False)
-    assert error(traced(other), network(other)) <= TOLERANCE
-
-
 def test_an_exported_network_takes_other_batches_and_shapes() -> None:
     network = fuse(small().without_auxiliary())
     batch, rows, columns = (torch.export.Dim(name, min=2, max=64) for name in ("batch", "rows", "columns"))
@@ -164,6 +157,7 @@ def test_build_gives_every_branch_and_a_float32_network_to_train() -> None:
     assert {value.dtype for value in network.parameters()} == {torch.float32}
     assert {"model.17.cv2.0.2.bias", "model.17.cv5.1.2.bias", "model.3.1.cv4.bn.weight"} <= network.state_dict().keys()
     assert network.strides == (4, 8)
+    assert network.state_dict()["model.17.dfl2.conv.weight"].flatten().tolist() == list(range(16))
 
 
 def test_a_layer_that_the_main_branch_does_not_need_is_not_run() -> None:

@@ -76,7 +76,11 @@ def stride(convolution: Any) -> None:
     wrong = 3 - convolution.stride[0]
     convolution.stride = (wrong, wrong)
     convolution.register_forward_hook(
-        lambda _, __, y: y[..., 1::2, 1::2] if wrong == 1 else torch.nn.functional.interpolate(y, scale_factor=2.0)
+        lambda _, __, y: (
+            y.roll((1, 1), (2, 3))[..., ::2, ::2]
+            if wrong == 1
+            else torch.nn.functional.interpolate(y, scale_factor=2.0)
+        )
     )
 
 
@@ -110,7 +114,7 @@ def without_average(block: Any) -> None:
 
 def wide_maximum(block: Any) -> None:
     def forward(x: Any) -> Any:
-        first, second = torch.nn.functional.avg_pool2d(x, 2, 1).split((block.half, block.half), 1)
+        first, second = torch.nn.functional.avg_pool2d(x, 2, 1).split((block.part, block.part), 1)
         return torch.cat((block.cv1(first), block.cv2(torch.nn.functional.max_pool2d(second, 5, 2, 2))), 1)
 
     block.forward = forward

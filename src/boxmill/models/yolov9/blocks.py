@@ -113,13 +113,13 @@ class _ELAN(Block):
 
     def __init__(self, inputs: int, outputs: int, split: int, stages: tuple[nn.Module, nn.Module], width: int) -> None:
         super().__init__()
-        self.half = split // 2
+        self.part = split // 2
         self.cv1 = Conv(inputs, split)
         self.cv2, self.cv3 = stages
         self.cv4 = Conv(split + 2 * width, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        first, second = self.cv1(x).split((self.half, self.half), 1)
+        first, second = torch.split(self.cv1(x), [self.part, self.part], 1)
         third = self.cv2(second)
         return self.cv4(torch.cat((first, second, third, self.cv3(third)), 1))
 
@@ -156,12 +156,12 @@ class ADown(Block):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.half = inputs // 2
+        self.part = inputs // 2
         self.cv1 = Conv(inputs // 2, outputs // 2, 3, 2)
         self.cv2 = Conv(inputs // 2, outputs // 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        first, second = functional.avg_pool2d(x, 2, 1).split((self.half, self.half), 1)
+        first, second = torch.split(functional.avg_pool2d(x, 2, 1), [self.part, self.part], 1)
         return torch.cat((self.cv1(first), self.cv2(functional.max_pool2d(second, 3, 2, 1))), 1)
 
 

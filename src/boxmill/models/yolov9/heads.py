@@ -24,6 +24,9 @@ class _Expectation(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.conv = nn.Conv2d(BINS, 1, 1, bias=False)  # holds the values under the checkpoint's name
+        # not arange, which on the meta device imports the compiler: a second and a half of loading
+        values = torch.tensor([float(value) for value in range(BINS)], dtype=self.conv.weight.dtype)
+        self.conv.weight = nn.Parameter(values.view(1, BINS, 1, 1), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
         bins = torch.unflatten(x, 1, (4, BINS)).softmax(2)  # (B, 4, BINS, A)
