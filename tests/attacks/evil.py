@@ -196,7 +196,7 @@ def bombs() -> Iterator[Case]:
         laughs += b"0" + list_(*[b"h" + bytes([index])] * 10) + b"q" + bytes([index + 1])
     for label, attribute in (("yaml", "yaml"), ("names", "names")):
         body = dict_({"yaml": plain({"nc": 2}), attribute: laughs})
-        words = "over 100000 entries" if attribute == "yaml" else "class names"
+        words = "over 10000 entries" if attribute == "yaml" else "class names"
         yield f"billion laughs in {label}", asm.new(MODULES[1], body), words
     child = asm.module("a.B") + b"q\0"
     for index in range(8):

@@ -76,8 +76,8 @@ def write_seeds(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     pickle, storages = asm.small()
     bodies = {"good-pickle": b"\0" + pickle, "good-archive": b"\1" + asm.checkpoint(pickle, storages)}
-    for index, (_, raw, _) in enumerate(cases()):
-        if not raw.startswith(b"PK"):
+    for index, (label, raw, _) in enumerate(cases()):
+        if not raw.startswith(b"PK") or label.startswith("billion"):  # those take milliseconds, as all made of them
             continue
         bodies[f"{index}-archive"] = b"\1" + raw
         try:

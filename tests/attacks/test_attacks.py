@@ -14,6 +14,8 @@ from attacks.evil import cases
 
 import boxmill
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the guard reads its memory from /proc")
+
 GUARD = Path(__file__).with_name("guard.py")
 Report = dict[str, tuple[str | None, list[str]]]
 

@@ -14,6 +14,7 @@ from attacks import assembler as asm
 
 from boxmill.errors import ModelError
 from boxmill.models import Checkpoint, read_checkpoint
+from boxmill.models.checkpoint_facts import checkpoint_facts, variant
 
 ASSETS = os.environ.get("BOXMILL_ASSETS")
 needs_assets = pytest.mark.skipif(ASSETS is None, reason="BOXMILL_ASSETS names no folder with the test weights")
@@ -56,6 +57,28 @@ def test_the_numbers_are_those_of_the_archive(name: str) -> None:
     bins = [array for key, array in found.state.items() if key.endswith("dfl.conv.weight")]
     assert bins
     assert all((array.ravel() == np.arange(16)).all() for array in bins)
+
+
+@needs_assets
+@pytest.mark.parametrize("family", ["yolov9", "gelan"])
+@pytest.mark.parametrize("size", "tsmce")
+def test_published_structures_have_names(family: str, size: str) -> None:
+    path = Path(ASSETS or "") / "yolov9" / f"{family}-{size}.structure.json"
+    structure = json.loads(path.read_text())
+    assert variant({**structure, "nc": 3, "ch": 3}) == f"{'YOLOv9' if family == 'yolov9' else 'GELAN'}-{size}"
+    assert variant({**structure, "width_multiple": 0.5}) is None
+    structure["head"][0][1] += 1
+    assert variant(structure) is None
+
+
+def test_facts_of_structures_that_nobody_wrote(tmp_path: Path) -> None:
+    pool = asm.Pool()
+    structure = {"nc": 2, "ch": ["x"], "depth_multiple": 10**30, "backbone": [1, [2], [0, 0, 3], None], "head": "?"}
+    network = asm.network(pool, asm.small_state(), structure, asm.STRIDE)
+    facts = dict(checkpoint_facts(read(tmp_path, network, pool.members)))
+    assert facts["layers"] == "4: 4 ?"
+    assert facts["head"].startswith("?, strides")
+    assert facts["input"].startswith("3 channels")
 
 
 def test_a_small_network(tmp_path: Path) -> None:
@@ -151,8 +174,16 @@ def test_the_command_that_saves_an_old_file_again(tmp_path: Path) -> None:
         read_checkpoint(path)
     assert "loading it executes what is in it" in str(caught.value)
     assert str(caught.value).splitlines()[1].startswith("python -c ")
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="best"):
         read_checkpoint(tmp_path / "best.pt")
+    with pytest.raises(ModelError, match="something else is there"):
+        read_checkpoint(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ModelError, match="something else is there"):
+        read_checkpoint(tmp_path / "pipe")
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])

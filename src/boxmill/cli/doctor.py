@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from boxmill.models import Kind, OnnxSummary, Resolution, TensorInfo
 
 _SHOWN_NAMES = 8
+_SHOWN_COUNTS = 10
 _SHOWN_ENTRIES = 24  # of metadata
 _SHOWN_TEXT = 72  # characters of one
 
@@ -37,10 +38,10 @@ def doctor(
 
         boxmill doctor runs/photos --verify
 
-    Of an ONNX file: inputs, outputs, metadata, and what is concluded from them and from its card. Where something
-    cannot be known, a card to confirm. Of any other file: what it is, and how to make an ONNX file of it. No file is
-    executed. Exit codes: 0 nothing is wrong, 2 neither weights nor a run, 4 these weights cannot be run as they are,
-    6 something in the run is damaged.
+    Of an ONNX file: inputs, outputs, operators, numbers in its weights, metadata, and what is concluded from them and
+    from its card. Where something cannot be known, a card to confirm. Of any other file: what it is, what is in it, and
+    how to make an ONNX file of it. No file is executed. Exit codes: 0 nothing is wrong, 2 neither weights nor a run, 4
+    these weights cannot be run as they are, 6 something in the run is damaged.
 
     Parameters
     ----------
@@ -93,6 +94,8 @@ def _print_file(summary: OnnxSummary) -> None:
     _print("file", f"{summary.path}: ONNX, {size}, {opset}, IR version {summary.ir_version}{made_by}")
     for what, tensors in (("inputs", summary.inputs), ("outputs", summary.outputs)):
         _print_list(what, [_tensor(tensor) for tensor in tensors])
+    _print("operators", _counts(summary.operators) or "none")
+    _print("numbers", _counts(summary.numbers) or "none")
     entries = [f"{key} {_short(text)}" for key, text in summary.metadata.items()]
     _print_list("metadata", entries or ["none"])
     _print_list("weights", [f"{path.name}, {_size(path.stat().st_size)}" for path in summary.external])
@@ -107,6 +110,13 @@ def _print_conclusions(resolution: Resolution) -> None:
         print(_clean(line))
     for warning in resolution.warnings:
         _print("warning", warning)
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    """The most frequent first."""
+    ordered = sorted(counts.items(), key=lambda pair: -pair[1])
+    more = ", …" if len(ordered) > _SHOWN_COUNTS else ""
+    return ", ".join(f"{count:,} {_short(name)}" for name, count in ordered[:_SHOWN_COUNTS]) + more
 
 
 def _print_list(what: str, entries: Iterable[str]) -> None:

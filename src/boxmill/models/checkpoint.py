@@ -23,8 +23,8 @@ from boxmill.models.torch_tensors import Storages, Tensor
 __all__ = ["Checkpoint", "parse_checkpoint", "read_checkpoint"]
 
 _MAX_DEPTH = 32  # of modules in modules, and of lists in the structure
-_MAX_ENTRIES = 20_000  # of the state dict; yolov9-e has 2,270
-_MAX_NODES = 100_000  # of the structure; that of yolov9-e has 500
+_MAX_ENTRIES = 20_000  # modules and tensors; yolov9-e has 2,172 tensors in some 1,500 modules
+_MAX_NODES = 10_000  # of the structure; that of yolov9-e has 434
 _MAX_CLASSES = 65_536
 _MAX_TEXT = 1024
 _MAX_LABEL = 64
@@ -52,6 +52,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         OSError: it cannot be read.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise ModelError("expected a file, something else is there")  # such as a pipe, which would wait
         with path.open("rb") as file:
             head = file.read(4)
         if head[:1] == b"\x80":
