@@ -80,7 +80,7 @@ class Model:
 
     def __init__(self, chosen: RunSettings) -> None:
         """See `load`."""
-        chosen = with_network(chosen, lambda line: warnings.warn(line, stacklevel=4))
+        chosen = with_network(chosen, lambda line: warnings.warn(line, stacklevel=6))
         self._resolution: Resolution = resolve_model(chosen.model, chosen.engine.runtime)
         for warning in self._resolution.warnings:
             warnings.warn(warning, stacklevel=3)

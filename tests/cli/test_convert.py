@@ -92,7 +92,7 @@ def test_flags_that_do_not_fit_are_refused(here: Path, weights: Path, capfd: pyt
     for command, code, message in (
         ([*run, "--device", "cuda:0"], 2, "add --runtime torch"),
         ([*run, "--compile"], 2, "only for --runtime torch"),
-        ([*run, "--runtime", "torch", "--device", "tpu"], 2, "expected auto, cpu, cuda or cuda:N"),
+        ([*run, "--runtime", "torch", "--device", "tpu"], 2, "expected auto, cpu, cuda, cuda:N or N"),
         ([*run, "--precision", "fp16"], 4, "fp16 is for GPUs"),
         (["run", photos, "-w", "x.onnx", "--runtime", "torch"], 4, "expected a YOLOv9 checkpoint"),
         (["convert", str(weights), "x.onnx", "--imgsz", "1", "2", "3"], 2, "one size, or height and width"),

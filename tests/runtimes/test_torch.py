@@ -82,7 +82,7 @@ def test_float16_convolutions_take_and_give_float32(weights: Path) -> None:
 
 
 def test_the_device_and_the_precision_that_are_not_here_are_refused() -> None:
-    with pytest.raises(UsageError, match="expected auto, cpu, cuda or cuda:N, got 'gpu'"):
+    with pytest.raises(UsageError, match="expected auto, cpu, cuda, cuda:N or N, got 'gpu'"):
         effective_device("gpu")
     if not torch.cuda.is_available():
         assert effective_device("auto") == "cpu"

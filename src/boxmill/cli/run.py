@@ -133,7 +133,7 @@ def run(
         YOLOv9 checkpoints and needs pip install 'boxmill[torch]'. fake needs no network: made-up boxes to try a
         pipeline with, from a card alone.
     device
-        With --runtime torch: cpu, cuda or cuda:N. Default: a GPU where PyTorch sees one.
+        With --runtime torch: cpu, cuda, cuda:N or N. Default: a GPU where PyTorch sees one.
     compile
         With --runtime torch: torch.compile, which needs a C++ compiler; faster after a start of some minutes.
     fast_decode

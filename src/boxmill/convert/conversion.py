@@ -68,7 +68,6 @@ def convert(weights: Path, target: Path, options: ConvertOptions) -> Conversion:
         network = mixed_precision(network, torch.float16)
     metadata = {
         **describe(checkpoint, options.size, options.precision),
-        "source": weights.name,
         "source_sha256": file_sha256(weights),
         "converter": str(VERSION),
     }

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from boxmill import __version__
 from boxmill.models import OnnxSummary, TensorInfo
 from boxmill.models.checkpoint import Checkpoint
 
@@ -29,7 +28,6 @@ def describe(checkpoint: Checkpoint, size: tuple[int, int], precision: str) -> d
     """
     return {
         "description": "YOLOv9 detector, main branch, fused",
-        "producer": f"boxmill {__version__}",
         "task": "detect",
         "head": "DDetect",
         "names": str(dict(enumerate(checkpoint.names))),

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TorchOptions", "TorchRuntime", "check_torch", "effective_device", "mixed_precision", "torch_precision"]
 
-_DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
+_DEVICE = re.compile(r"auto|cpu|cuda|(cuda:)?\d{1,3}")
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
@@ -43,7 +43,7 @@ class TorchOptions:
     """How a network is computed."""
 
     precision: str = "auto"  # fp32, bf16, fp16; auto: fp16 on a GPU, on a CPU bf16 where it is native, else fp32
-    device: str = "auto"  # cpu, cuda, cuda:N; auto: a GPU where PyTorch sees one
+    device: str = "auto"  # cpu, cuda, cuda:N or N; auto: a GPU where PyTorch sees one
     compile: bool = False  # torch.compile: the first image of a shape waits for a compiler
 
 
@@ -61,12 +61,12 @@ def effective_device(wanted: str) -> str:
     import torch
 
     if not _DEVICE.fullmatch(wanted):
-        raise UsageError(f"--device: expected auto, cpu, cuda or cuda:N, got {wanted!r}")
+        raise UsageError(f"--device: expected auto, cpu, cuda, cuda:N or N, got {wanted!r}")
     if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
         return "cpu"
     if not torch.cuda.is_available():
         raise UsageError(f"--device {wanted}: PyTorch {torch.__version__} sees no GPU here; leave --device out")
-    number = int(wanted.partition(":")[2] or 0)
+    number = int(wanted.rpartition(":")[2]) if wanted[-1].isdigit() else 0
     if number >= torch.cuda.device_count():
         raise UsageError(f"--device {wanted}: there are {torch.cuda.device_count()} GPUs, numbered from 0")
     return f"cuda:{number}"
