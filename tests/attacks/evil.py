@@ -57,9 +57,9 @@ def calls() -> Iterator[Case]:
         "posix.system": TOUCH,
         "os.system": TOUCH,
         "nt.system": TOUCH,
-        "builtins.eval": TOUCH,
+        "builtins.eval": text("print(1)"),
         "__builtin__.eval": TOUCH,
-        "builtins.exec": TOUCH,
+        "builtins.exec": text("print(1)"),
         "builtins.compile": TOUCH,
         "builtins.open": TOUCH,
         "builtins.getattr": TOUCH,
@@ -328,6 +328,8 @@ def archives() -> Iterator[Case]:
     yield "other folder", asm.archive([*good, Entry("worst/x", b"")]), "more than one folder"
     yield "TorchScript", asm.archive([*good, Entry("best/constants.pkl", b"")]), "TorchScript"
     yield "TorchScript's code", asm.archive([*good, Entry("best/code/a.py", b"")]), "TorchScript"
+    program_of_torch = Entry("best/code/__torch__/a.py", bomb, method=8, unpacked=1 << 24)
+    yield "TorchScript's compressed code", asm.archive([*good, program_of_torch]), "TorchScript"
     yield "big-endian", with_(1, Entry("best/byteorder", b"big")), "big-endian"
     yield "no pickle", asm.archive(good[1:]), "data.pkl is missing"
     yield "empty", asm.archive([]), "zip archive"

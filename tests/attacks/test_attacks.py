@@ -38,17 +38,24 @@ def guarded(folder: Path, names: list[str], *flags: str) -> Report:
 
 
 @pytest.fixture(scope="module")
+def listed(folder: Path) -> list[tuple[str, str]]:
+    """Name and expected words of each evil file; its number is its name in the folder."""
+    found = []
+    for index, (label, raw, words) in enumerate(cases()):
+        (folder / str(index)).write_bytes(raw)
+        found.append((label, words))
+    return found
+
+
+@pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("evil")
-    for index, (_, raw, _) in enumerate(cases()):
-        (place / str(index)).write_bytes(raw)
     (place / "good").write_bytes(asm.checkpoint(*asm.small()))
     (place / "warm").write_bytes(asm.checkpoint(*asm.small()))
     return place
 
 
-def test_every_evil_file_is_refused_and_executes_nothing(folder: Path) -> None:
-    listed = [(label, words) for label, _, words in cases()]
+def test_every_evil_file_is_refused_and_executes_nothing(folder: Path, listed: list[tuple[str, str]]) -> None:
     assert len(listed) == len({label for label, _ in listed}) > 200
     report = guarded(folder, [*map(str, range(len(listed))), "good"])
     assert report.pop("good") == [None, []]
@@ -61,18 +68,19 @@ def test_every_evil_file_is_refused_and_executes_nothing(folder: Path) -> None:
     assert not (folder / "harmed").exists()
 
 
-def test_the_guard_sees_what_pickle_would_have_executed(folder: Path) -> None:
+def test_the_guard_sees_what_pickle_would_have_executed(folder: Path, listed: list[tuple[str, str]]) -> None:
     (folder / "warm").write_bytes(asm.checkpoint(asm.program(asm.NONE), {}))
-    labels = [label for label, _, _ in cases()]
+    labels = [label for label, _ in listed]
     wanted = {
         "REDUCE posix.system": "os.system",
         "REDUCE builtins.eval": "compile",
         "REDUCE builtins.exec": "compile",
         "REDUCE builtins.open": "open",
-        "REDUCE subprocess.Popen": "import",
-        "REDUCE importlib.import_module": "import",
+        "REDUCE subprocess.Popen": "subprocess.Popen",
+        "REDUCE importlib.import_module": "open",
         "opcode INST": "os.system",
     }
     report = guarded(folder, [str(labels.index(label)) for label in wanted], "--unsafe")
-    for label, event in wanted.items():
-        assert any(seen.startswith(("pickle.find_class", event)) for seen in report[str(labels.index(label))][1]), label
+    stopped = {label: report[str(labels.index(label))][1][-1].split()[0] for label in wanted}
+    assert stopped == wanted
+    assert not (folder / "harmed").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import tracemalloc
 from pathlib import Path
 
@@ -168,12 +169,16 @@ def test_what_a_state_dict_leaves_out(tmp_path: Path) -> None:
 
 
 def test_the_command_that_saves_an_old_file_again(tmp_path: Path) -> None:
-    path = tmp_path / "my best.pt"
+    path = tmp_path / "my 'best' $(x).pt"
     path.write_bytes(b"\x80\x02N.")
     with pytest.raises(ModelError, match=r"before version 1\.6") as caught:
         read_checkpoint(path)
     assert "loading it executes what is in it" in str(caught.value)
-    assert str(caught.value).splitlines()[1].startswith("python -c ")
+    python, flag, code = shlex.split(str(caught.value).splitlines()[1])
+    assert (python, flag) == ("python", "-c")
+    load = f'torch.load("{path}", map_location="cpu", weights_only=False)'
+    new = path.with_suffix(".new.pt")
+    assert code == f'import torch; torch.save({load}, "{new}")'
 
 
 def test_what_is_no_file(tmp_path: Path) -> None:

@@ -128,6 +128,8 @@ def _directory(data: memoryview, position: int, end: int, count: int) -> Iterato
         raw = bytes(data[position : position + length])
         position += length + extra + comment
         name = _name(raw)
+        if name.partition("/")[2].startswith(("code/", "constants.pkl")):  # before the code, which is compressed
+            raise ModelError("it is a TorchScript program; give the checkpoint (.pt) that it was made from")
         if flags & _ENCRYPTED:
             raise ModelError(f"{name} is encrypted; give the checkpoint as torch.save wrote it")
         if method or packed != size:
