@@ -188,3 +188,11 @@ def test_pictures_are_the_same_everywhere_and_hold_something() -> None:
     assert one.max() <= 1
     assert one.std() > 0.15
     assert np.abs(one[0] - one[1]).mean() > 0.1
+
+
+def test_a_published_structure_with_two_heads_is_within_what_float32_can_do(assets: Path, tmp_path: Path) -> None:
+    weights = assets / "yolov9" / "yolov9-t.random.pt"
+    done = convert(weights, tmp_path / "t.onnx", ConvertOptions(size=(128, 128)))
+    assert done.parameters < sum(value.size for value in read_checkpoint(weights).state.values()) * 0.7
+    assert all(row.largest <= 0.03 and row.median_iou >= 0.99 for row in done.verdict.rows)
+    assert not done.verdict.problems
