@@ -86,7 +86,7 @@ def test_a_probability_has_its_range_also_for_a_tagger() -> None:
         ({"conf": float("nan")}, "--conf"),
         ({"iou": 1.5}, "--iou: expected a number from 0 to 1"),
         ({"top_k": 0}, "--top-k: expected 1 or more, or all, got 0"),
-        ({"runtime": "tensorrt"}, "--runtime: expected openvino, onnxruntime, fake, got 'tensorrt'"),
+        ({"runtime": "tensorrt"}, "--runtime: expected openvino, onnxruntime, torch, fake, got 'tensorrt'"),
         ({"precision": "fp8"}, "--precision"),
         ({"nms": "gaussian"}, "--nms: expected hard, soft, soft-gaussian, got 'gaussian'"),
         ({"lang": "fr"}, "--lang"),

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from boxmill import __version__, labels
+from boxmill.convert import cached_network, checkpoint_summary, is_checkpoint, read_network_file
 from boxmill.engine import Postprocess
 from boxmill.errors import ImageError, ModelError, UsageError
 from boxmill.models import Card, Note, OnnxSummary, Resolution, TensorInfo, find_card, load_card, read_onnx, resolve
@@ -17,11 +18,13 @@ from boxmill.post import Postprocessor, Tagger
 from boxmill.runtimes import RawOutput, Runtime
 from boxmill.runtimes.onnxruntime import check_available
 from boxmill.runtimes.openvino import effective_precision
+from boxmill.runtimes.torch import TorchOptions, effective_device, torch_precision
 from boxmill.settings import (
     EngineSettings,
     ModelSettings,
     OutputSettings,
     RunSettings,
+    RuntimeName,
     TaggerPost,
     available_cpus,
     effective_post,
@@ -39,6 +42,7 @@ __all__ = [
     "resolve_model",
     "shown_conf",
     "versions",
+    "with_network",
     "worker_count",
 ]
 
@@ -46,23 +50,45 @@ _FORMAT = 1  # of the run directory
 _PACKAGES: Mapping[str, tuple[str, ...]] = {  # that a runtime may come in
     "openvino": ("openvino",),
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino"),
+    "torch": ("torch",),
     "fake": (),
 }
 
 
-def resolve_model(chosen: ModelSettings, *, fake: bool = False) -> Resolution:
-    """What the weights, their card and the flags amount to; `fake` takes a card alone.
+def with_network(chosen: RunSettings, tell: Callable[[str], None]) -> RunSettings:
+    """The settings with an ONNX file in place of a YOLOv9 checkpoint, where the runtime reads ONNX files.
+
+    The file comes from the cache, or is converted into it after `tell` was given a line. All else stays as it is, other
+    programs' checkpoints too: `resolve_model` says what they are.
+
+    Raises:
+        UsageError: a package that the conversion needs is missing.
+        ModelError: the checkpoint is damaged, its network cannot be converted, or the precision is impossible here.
+        OutputError: the cache cannot be written.
+    """
+    if chosen.engine.runtime in ("torch", "fake") or not is_checkpoint(chosen.model.weights):
+        return chosen
+    _precision(chosen.engine)  # a conversion should not be what comes before a refusal
+    return replace(chosen, model=replace(chosen.model, converted=cached_network(chosen.model.weights, tell)))
+
+
+def resolve_model(chosen: ModelSettings, runtime: RuntimeName = "openvino") -> Resolution:
+    """What the weights, their card and the flags amount to; the fake runtime takes a card alone.
 
     Raises:
         ModelError: they are unreadable or do not fit together.
     """
+    fake = runtime == "fake"
     if not chosen.weights.exists():
         raise ModelError(f"weights not found: {str(chosen.weights)!r}; expected an ONNX file")
     card_path = chosen.card or (chosen.weights if fake else find_card(chosen.weights))
     card = Card() if card_path is None else load_card(card_path)
     named_by = chosen.labels or (card.labels if isinstance(card.labels, Path) else chosen.weights)
     card = replace(card, labels=labels.label_names(card.labels))
-    network = _fake_network(chosen.weights, card) if fake else read_onnx(chosen.weights)
+    if runtime == "torch":
+        network = checkpoint_summary(chosen.weights, read_network_file(chosen.weights))
+    else:
+        network = _fake_network(chosen.weights, card) if fake else read_onnx(chosen.network)
     given = None if chosen.labels is None else labels.load_labels(chosen.labels)
     resolution = resolve(chosen.weights, card, network, given, chosen.imgsz, chosen.rect)
     return resolution if chosen.lang is None else _in_language(resolution, chosen.lang, named_by)
@@ -190,7 +216,7 @@ def _openvino(settings: RunSettings, resolution: Resolution, workers: int) -> Ru
     from boxmill.runtimes.openvino import OpenVinoOptions, OpenVinoRuntime
 
     options = OpenVinoOptions(settings.engine.precision, streams=workers, rect=resolution.rect)
-    return OpenVinoRuntime(settings.model.weights, resolution.spec, options)
+    return OpenVinoRuntime(settings.model.network, resolution.spec, options)
 
 
 def _fake(settings: RunSettings, resolution: Resolution, workers: int) -> Runtime:
@@ -202,12 +228,21 @@ def _fake(settings: RunSettings, resolution: Resolution, workers: int) -> Runtim
 def _onnxruntime(settings: RunSettings, resolution: Resolution, workers: int) -> Runtime:
     from boxmill.runtimes.onnxruntime import OnnxRuntime
 
-    return OnnxRuntime(settings.model.weights, resolution.spec)
+    return OnnxRuntime(settings.model.network, resolution.spec)
+
+
+def _torch(settings: RunSettings, resolution: Resolution, workers: int) -> Runtime:
+    from boxmill.runtimes.torch import TorchRuntime
+
+    engine = settings.engine
+    options = TorchOptions(engine.precision, engine.device, compile=engine.compile)
+    return TorchRuntime(settings.model.weights, resolution.spec, options)
 
 
 _RUNTIMES: Mapping[str, Callable[[RunSettings, Resolution, int], Runtime]] = {
     "openvino": _openvino,
     "onnxruntime": _onnxruntime,
+    "torch": _torch,
     "fake": _fake,
 }
 
@@ -216,6 +251,8 @@ def _precision(engine: EngineSettings) -> str:
     """What the network runs in here. Raises UsageError or ModelError where the runtime or the precision is missing."""
     if engine.runtime == "onnxruntime":
         check_available(engine.precision)
+    if engine.runtime == "torch":
+        return torch_precision(engine.precision, effective_device(engine.device))
     return effective_precision(engine.precision) if engine.runtime == "openvino" else "fp32"
 
 
@@ -223,10 +260,11 @@ def fingerprint(settings: RunSettings, resolution: Resolution) -> dict[str, obje
     """Everything that decides what boxes come out; JSON-able. Two runs that agree in it give the same results."""
     engine, spec = settings.engine, resolution.spec
     return {
-        "weights": None if engine.runtime == "fake" else file_sha256(settings.model.weights),
+        "weights": None if engine.runtime == "fake" else file_sha256(settings.model.network),
         **({"external": [file_sha256(path) for path in resolution.external]} if resolution.external else {}),
         "runtime": engine.runtime,
         "precision": _precision(engine),
+        **_torch_fields(engine),
         "rect": resolution.rect,
         "decode": "reduced" if engine.fast_decode else "full",
         **{f"input.{name}": value for name, value in _plain(asdict(spec.input)).items()},
@@ -235,6 +273,13 @@ def fingerprint(settings: RunSettings, resolution: Resolution) -> dict[str, obje
         **_plain(asdict(effective_post(settings.post, spec))),
         "format": _FORMAT,
     }
+
+
+def _torch_fields(engine: EngineSettings) -> dict[str, object]:
+    """What else decides of PyTorch's arithmetic: the kind of device, whichever one of them, and who made the code."""
+    if engine.runtime != "torch":
+        return {}
+    return {"device": effective_device(engine.device).partition(":")[0], "compile": engine.compile}
 
 
 def _plain(fields: dict[str, object]) -> dict[str, object]:

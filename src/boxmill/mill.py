@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -18,6 +19,7 @@ from boxmill.api import (
     output_fields,
     resolve_model,
     versions,
+    with_network,
     worker_count,
 )
 from boxmill.engine import Ending, Limits, Progress, Supervisor, WorkerProcess, start_worker
@@ -61,18 +63,22 @@ class _Choices:
 class Mill:
     """A run that has been opened; `work` does it, `finish` sums it up, `close` gives its directory free."""
 
-    def __init__(self, settings: RunSettings, worker: Sequence[str] = WORKER) -> None:
+    def __init__(
+        self, settings: RunSettings, worker: Sequence[str] = WORKER, tell: Callable[[str], None] = warnings.warn
+    ) -> None:
         """Resolves the model, finds or makes the run's directory and freezes its inputs.
 
         Args:
             settings: everything that was asked for.
             worker: the command of a worker process, `boxmill.worker` unless a test plants something.
+            tell: gets a line before something that takes long: a checkpoint that is converted.
 
         Raises:
             UsageError, SourceError, ModelError, OutputError: see `boxmill.errors`.
         """
+        settings = with_network(settings, tell)
         self.settings = settings
-        self.resolution: Resolution = resolve_model(settings.model, fake=settings.engine.runtime == "fake")
+        self.resolution: Resolution = resolve_model(settings.model, settings.engine.runtime)
         make_postprocessor(settings, self.resolution.spec)  # wrong class names are noticed here, not in a worker
         check_output(settings.output, self.resolution.spec)
         fields = {**fingerprint(settings, self.resolution), **output_fields(settings.output)}

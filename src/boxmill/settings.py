@@ -32,8 +32,8 @@ __all__ = [
 
 
 Language = Literal["en", "zh"]
-Precision = Literal["auto", "fp32", "bf16"]
-RuntimeName = Literal["openvino", "onnxruntime", "fake"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+RuntimeName = Literal["openvino", "onnxruntime", "torch", "fake"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,12 @@ class ModelSettings:
     lang: Language | None = None
     imgsz: tuple[int, int] | None = None  # height, width
     rect: bool | None = None
+    converted: Path | None = None  # the ONNX file that was made of `weights` and runs in their place
+
+    @property
+    def network(self) -> Path:
+        """The file that the runtime reads."""
+        return self.converted or self.weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +100,8 @@ class EngineSettings:
 
     runtime: RuntimeName = "openvino"
     precision: Precision = "auto"
+    device: str = "auto"  # of the torch runtime: cpu, cuda, cuda:N
+    compile: bool = False  # of the torch runtime: torch.compile
     workers: int | None = None
     fast_decode: bool = False  # JPEGs no larger than the network needs them; changes scores
     image_timeout: float = 60.0  # seconds; an image that takes longer loses its process
@@ -197,6 +205,7 @@ def _check(chosen: RunSettings) -> None:
     if chosen.engine.memory_limit is not None and not 0 < chosen.engine.memory_limit < math.inf:
         raise UsageError(f"--memory-limit: expected GiB above 0, got {chosen.engine.memory_limit:g}")
     _check_choices(chosen)
+    _check_device(chosen.engine)
     _check_output(chosen.output)
 
 
@@ -211,6 +220,15 @@ def _check_choices(chosen: RunSettings) -> None:
     for flag, value, possible in choices:
         if value not in possible:
             raise UsageError(f"{flag}: expected {', '.join(map(str, possible))}, got {value!r}")
+
+
+def _check_device(engine: EngineSettings) -> None:
+    if engine.runtime == "torch":
+        return
+    if engine.device not in ("auto", "cpu"):
+        raise UsageError(f"--device {engine.device}: {engine.runtime} computes on the CPU; add --runtime torch")
+    if engine.compile:
+        raise UsageError("--compile: only for --runtime torch; leave it out")
 
 
 def _check_output(output: OutputSettings) -> None:

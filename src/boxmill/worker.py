@@ -128,7 +128,7 @@ def _work(order: Order, link: WorkerLink, stopper: _Stopper, decoder: Decoder | 
     configure_opencv()
     keep_freed_memory()
     settings = order.settings
-    resolution = resolve_model(settings.model, fake=settings.engine.runtime == "fake")
+    resolution = resolve_model(settings.model, settings.engine.runtime)
     spec, rect, limits = resolution.spec, resolution.rect, DecodeLimits()
     inputs = _Inputs(order, limits)
     workers = worker_count(settings, inputs.total)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_COMMANDS = ("run", "doctor", "export", "lab", "eval", "demo", "report")
+_COMMANDS = ("run", "doctor", "export", "lab", "eval", "demo", "report", "convert")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -27,6 +27,7 @@ def run_command(arguments: list[str]) -> int:
     """Runs one command line and returns its exit code."""
     from cyclopts import App, CycloptsError, Parameter
 
+    from boxmill.cli.convert import convert
     from boxmill.cli.demo import demo
     from boxmill.cli.doctor import doctor
     from boxmill.cli.eval import evaluate_run
@@ -50,6 +51,7 @@ def run_command(arguments: list[str]) -> int:
     app.command(evaluate_run, name="eval")
     app.command(demo)
     app.command(report)
+    app.command(convert)
     try:
         code = app(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:

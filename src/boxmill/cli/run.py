@@ -46,8 +46,10 @@ def run(
     nms: Literal["hard", "soft", "soft-gaussian"] | None = None,
     top_k: int | Literal["all"] | None = None,
     workers: int | Literal["auto"] | None = None,
-    precision: Literal["auto", "fp32", "bf16"] | None = None,
-    runtime: Literal["openvino", "onnxruntime", "fake"] | None = None,
+    precision: Literal["auto", "fp32", "bf16", "fp16"] | None = None,
+    runtime: Literal["openvino", "onnxruntime", "torch", "fake"] | None = None,
+    device: str | None = None,
+    compile: Annotated[bool | None, Plain] = None,  # noqa: A002 - what PyTorch calls it
     fast_decode: Annotated[bool | None, Plain] = None,
     image_timeout: float | None = None,
     memory_limit: float | None = None,
@@ -91,7 +93,7 @@ def run(
         An image, a folder (searched recursively), an archive (.zip, .tar, .tar.gz, .tar.bz2, .tar.xz; never extracted),
         a quoted glob, or a .txt file with a path on each line.
     weights
-        The detector or tagger, an ONNX file.
+        The detector or tagger, an ONNX file; or a YOLOv9 checkpoint (.pt), which is converted once and never executed.
     card
         Model card: how images go in and boxes come out. Default: the .yaml beside the weights, if there is one.
     labels
@@ -130,10 +132,16 @@ def run(
     workers
         Images under way at the same time. Default: auto, one for each available core.
     precision
-        auto is bf16 where the processor has it natively, else fp32; with onnxruntime always fp32.
+        auto is bf16 where the processor has it natively, else fp32; with onnxruntime always fp32; with torch on a GPU
+        fp16.
     runtime
-        What runs the network. Default: openvino. onnxruntime needs pip install 'boxmill[onnxruntime]'. fake needs no
-        network: made-up boxes to try a pipeline with, from a card alone.
+        What runs the network. Default: openvino. onnxruntime needs pip install 'boxmill[onnxruntime]'. torch runs
+        YOLOv9 checkpoints and needs pip install 'boxmill[torch]'. fake needs no network: made-up boxes to try a
+        pipeline with, from a card alone.
+    device
+        With --runtime torch: cpu, cuda, cuda:N or N. Default: a GPU where PyTorch sees one.
+    compile
+        With --runtime torch: torch.compile, which needs a C++ compiler; faster after a start of some minutes.
     fast_decode
         Decode large JPEGs at 1/2, 1/4 or 1/8 of their size, never below what the network needs. Faster; scores change
         a little, and small objects may be missed. Boxes are in full pixels all the same.
@@ -190,7 +198,7 @@ def run(
 
 
 def _run(chosen: RunSettings, reporter: Reporter, *, as_json: bool) -> int:
-    mill = Mill(chosen)
+    mill = Mill(chosen, tell=reporter.note)
     directory = mill.run.directory
     try:
         reporter.settings(mill)
