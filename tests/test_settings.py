@@ -95,3 +95,11 @@ def test_a_probability_has_its_range_also_for_a_tagger() -> None:
 def test_ranges_that_hold_for_every_model(flags: dict[str, object], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         settings("photos", {"weights": "m.onnx", **flags})
+
+
+def test_an_image_may_take_longer_where_a_compiler_comes_first() -> None:
+    weights = {"weights": "a.pt"}
+    assert settings("photos", weights).engine.effective_image_timeout == 60
+    compiled = {**weights, "runtime": "torch", "compile": True}
+    assert settings("photos", compiled).engine.effective_image_timeout == 1800
+    assert settings("photos", {**compiled, "image_timeout": 5.0}).engine.effective_image_timeout == 5

@@ -243,7 +243,7 @@ class Mill:
 def _decide(settings: RunSettings, run: OpenRun) -> _Choices:
     asked = settings.output.image_json
     image_json = run.manifest.total <= MAX_JSON_FILES if asked is None else asked
-    limits = Limits(image_timeout=settings.engine.image_timeout)
+    limits = Limits(image_timeout=settings.engine.effective_image_timeout)
     if settings.engine.memory_limit is not None:
-        limits = Limits(settings.engine.image_timeout, memory=int(settings.engine.memory_limit * 2**30))
+        limits = Limits(settings.engine.effective_image_timeout, memory=int(settings.engine.memory_limit * 2**30))
     return _Choices(image_json, limits)

@@ -104,8 +104,15 @@ class EngineSettings:
     compile: bool = False  # of the torch runtime: torch.compile
     workers: int | None = None
     fast_decode: bool = False  # JPEGs no larger than the network needs them; changes scores
-    image_timeout: float = 60.0  # seconds; an image that takes longer loses its process
+    image_timeout: float | None = None  # seconds; an image that takes longer loses its process
     memory_limit: float | None = None  # GiB that the worker process may hold
+
+    @property
+    def effective_image_timeout(self) -> float:
+        """Seconds; torch.compile takes minutes for the first image of a shape, and that must not look like a hang."""
+        if self.image_timeout is not None:
+            return self.image_timeout
+        return 1800.0 if self.compile else 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +207,7 @@ def _check(chosen: RunSettings) -> None:
     for flag, count in counts.items():
         if count is not None and count < 1:
             raise UsageError(f"{flag}: expected 1 or more{', or all' * (flag == '--top-k')}, got {count}")
-    if not 0 < chosen.engine.image_timeout < math.inf:
+    if not 0 < chosen.engine.effective_image_timeout < math.inf:
         raise UsageError(f"--image-timeout: expected seconds above 0, got {chosen.engine.image_timeout:g}")
     if chosen.engine.memory_limit is not None and not 0 < chosen.engine.memory_limit < math.inf:
         raise UsageError(f"--memory-limit: expected GiB above 0, got {chosen.engine.memory_limit:g}")

@@ -81,6 +81,28 @@ def test_float16_convolutions_take_and_give_float32(weights: Path) -> None:
     assert network(torch.rand(1, 3, 64, 64)).dtype == torch.float32
 
 
+def test_a_compiled_network_is_what_runs(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by its C++ compiler, which takes minutes: as its tracer gives the graph back."""
+    compile_network = torch.compile
+    calls = []
+
+    def traced(network: torch.nn.Module, **options: object) -> object:
+        calls.append(options)
+        return compile_network(network, backend="eager", **options)
+
+    monkeypatch.setattr(torch, "compile", traced)
+    plain, compiled = (TorchRuntime(weights, SPEC, TorchOptions("fp32", "cpu", compile=one)) for one in (False, True))
+    for shape in ((1, 64, 96), (1, 96, 160)):
+        np.testing.assert_allclose(
+            compiled.infer(noise(*shape))[0], plain.infer(noise(*shape))[0], rtol=1e-3, atol=2e-3
+        )
+    assert calls == [{"dynamic": True}]
+    assert compiled._network is not plain._network
+    assert type(compiled._network).__name__ == "OptimizedModule"
+    plain.close()
+    compiled.close()
+
+
 def test_the_device_and_the_precision_that_are_not_here_are_refused() -> None:
     with pytest.raises(UsageError, match="expected auto, cpu, cuda, cuda:N or N, got 'gpu'"):
         effective_device("gpu")
