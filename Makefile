@@ -23,7 +23,7 @@ bench: .venv/.installed
 	scripts/bench_all
 
 # Editable: Python changes need no step; a change of the native core reinstalls.
-.venv/.installed: pyproject.toml tests/readers.txt CMakeLists.txt $(wildcard native/*)
+.venv/.installed: pyproject.toml tests/readers.txt CMakeLists.txt $(wildcard native/* native/*/*)
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,test]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --requirement tests/readers.txt

@@ -31,32 +31,33 @@ struct NmsReply {
     float cut;       // where truncated: the highest score lost, of the (max_nms+1)th candidate or (max_det+1)th survivor
 };
 
-enum class CostStep : int32_t { filter, group, sort, suppress };
+enum class CostStep : int32_t { filter, group, sort, suppress, scale };
+constexpr int32_t cost_steps = 5;
 
-// What one call of nms cost.
+// What one call of nms or head cost. By step: rows without NaN, of a head also finding and decoding its candidates; classes and
+// room for them; order; IoU tests and survivors; of a head: survivors into source pixels.
 struct NmsCost {
-    double seconds[4];   // by step: rows without NaN; classes and room for them; order; IoU tests and survivors
+    double seconds[cost_steps];
     int64_t considered;  // candidates after max_nms
     int64_t tests;       // IoUs of a candidate with a survivor
 };
 
 struct SoftRequest {
-    NmsRequest boxes;  // its limits are not used
-    bool gaussian;     // score *= exp(-iou^2 / sigma); otherwise score *= 1 - iou where iou > the threshold
-    float iou;
+    NmsRequest boxes;  // max_nms: of undecayed scores
+    bool gaussian;     // score *= exp(-iou^2 / sigma); otherwise score *= 1 - iou where iou > limits.iou
     double sigma;
-    float conf;  // a box goes when its score is not greater any more; 0 or more
-    int64_t max_det;
+    float conf;  // a box goes when its score, rounded to float32, is not greater any more; 0 or more
 };
 
-struct SoftReply {
-    const int32_t* kept;  // indices into the request, by decayed score, ties by lower index; lives in the arena
-    const float* scores;  // decayed; arena
-    int64_t count;
+// `kept` by decayed score; `nan` counts rows of a score above conf; `cut` is the higher one of the undecayed score of candidate
+// max_nms + 1 and the decayed one of survivor max_det + 1.
+struct SoftReply : NmsReply {
+    const float* scores;  // (count,) decayed; arena
 };
 
 enum class Head : int32_t { yolo, yolov5, yolox, nanodet, detr, selected };
 enum class Activation : int32_t { none, sigmoid, softmax };
+enum class Suppression : int32_t { hard, linear, gaussian };  // the latter two: Soft-NMS
 
 // Anchors of nanodet, detr and selected heads, one image's: class values and boxes, each in rows of their own.
 struct Level {
@@ -90,6 +91,8 @@ struct HeadRequest {
     const uint8_t* wanted;  // (C,) nonzero: class is wanted; null: all; unused for selected
     bool agnostic, multi_label;
     NmsLimits limits;
+    Suppression suppression;
+    double sigma;  // gaussian
     const float* geometry;  // scale x, scale y, pad left, pad top, source width, source height; null: network pixels, unclipped
 };
 
@@ -131,6 +134,7 @@ struct Table {
     NmsReply (*nms_cost)(const NmsRequest&, Arena&, NmsCost&);  // the same answer, and what it cost
     SoftReply (*soft_nms)(const SoftRequest&, Arena&);
     HeadReply (*head)(const HeadRequest&, Arena&);
+    HeadReply (*head_cost)(const HeadRequest&, Arena&, NmsCost&);
     void (*letterbox)(const LetterboxRequest&, Arena&);
     void (*resample)(const ResampleRequest&, Arena&);
 };

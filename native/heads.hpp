@@ -3,6 +3,7 @@
 #include "heads_levels.hpp"
 #include "heads_rows.hpp"
 #include "nms.hpp"
+#include "soft.hpp"
 
 namespace boxmill::BOXMILL_ISA {
 
@@ -38,14 +39,15 @@ static inline float to_source(float value, float scale, float pad, float limit) 
     return value < limit ? value : limit;
 }
 
-static HeadReply gather(const HeadRequest& q, const Candidates& found, const NmsReply& kept, Arena& arena) {
+static HeadReply gather(const HeadRequest& q, const Candidates& found, const SoftReply& kept, Arena& arena) {
     const size_t n = static_cast<size_t>(kept.count);
-    float *boxes = arena.take<float>(4 * n), *scores = arena.take<float>(n);
+    float* boxes = arena.take<float>(4 * n);
+    float* undecayed = arena.take<float>(n);
     int32_t *classes = arena.take<int32_t>(n), *indices = arena.take<int32_t>(n);
     for (size_t i = 0; i < n; ++i) {
         const size_t from = static_cast<size_t>(kept.kept[i]);
         std::memcpy(boxes + 4 * i, found.boxes + 4 * from, 4 * sizeof(float));
-        scores[i] = found.scores[from];
+        undecayed[i] = found.scores[from];
         classes[i] = found.classes[from];
         indices[i] = found.anchors[from];
     }
@@ -53,6 +55,7 @@ static HeadReply gather(const HeadRequest& q, const Candidates& found, const Nms
         const float* g = q.geometry;
         for (size_t i = 0; i < 4 * n; ++i) boxes[i] = to_source(boxes[i], g[i % 2], g[2 + i % 2], g[4 + i % 2]);
     }
+    const float* scores = kept.scores == nullptr ? undecayed : kept.scores;
     return {boxes, scores, classes, indices, kept.count, found.nan + kept.nan, kept.truncated, kept.cut};
 }
 
@@ -78,14 +81,38 @@ static Candidates find(const HeadRequest& q, Arena& arena) {
     return logits ? find_in_levels<Logits>(q, arena) : find_in_levels<Scores>(q, arena);
 }
 
+// `scores` of the answer: null where they are those of the candidates.
+template <class M>
+static SoftReply survivors(const HeadRequest& q, const Candidates& found, Arena& arena, M& meter) {
+    const void* classes = q.agnostic ? nullptr : found.classes;
+    const NmsRequest boxes{found.boxes, found.scores, classes, false, found.count, q.limits};
+    if (q.suppression == Suppression::hard) return {nms_detail::metered(boxes, arena, meter), nullptr};
+    return soft_detail::metered({boxes, q.suppression == Suppression::gaussian, q.sigma, q.conf}, arena, meter);
+}
+
+template <class M>
+static HeadReply metered(const HeadRequest& q, Arena& arena, M& meter, int64_t& candidates) {
+    const Candidates found = find(q, arena);
+    const SoftReply kept = survivors(q, found, arena, meter);
+    candidates = found.count - kept.nan;
+    const HeadReply reply = gather(q, found, kept, arena);
+    meter.end(CostStep::scale);
+    return reply;
+}
+
 }  // namespace heads_detail
 
 static HeadReply head(const HeadRequest& q, Arena& arena) {
-    using namespace heads_detail;
-    const Candidates found = find(q, arena);
-    const void* classes = q.agnostic ? nullptr : found.classes;
-    const NmsReply kept = nms({found.boxes, found.scores, classes, false, found.count, q.limits}, arena);
-    return gather(q, found, kept, arena);
+    nms_detail::Unmetered meter;
+    int64_t candidates;
+    return heads_detail::metered(q, arena, meter, candidates);
+}
+
+static HeadReply head_cost(const HeadRequest& q, Arena& arena, NmsCost& cost) {
+    nms_detail::Meter meter(cost);
+    const HeadReply reply = heads_detail::metered(q, arena, meter, cost.considered);
+    if (cost.considered > q.limits.max_nms) cost.considered = q.limits.max_nms;
+    return reply;
 }
 
 }  // namespace boxmill::BOXMILL_ISA

@@ -12,6 +12,6 @@
 namespace boxmill::BOXMILL_ISA {
 
 extern const Table table;
-const Table table{BOXMILL_STRING(BOXMILL_ISA), nms, nms_cost, soft_nms, head, letterbox, resample};
+const Table table{BOXMILL_STRING(BOXMILL_ISA), nms, nms_cost, soft_nms, head, head_cost, letterbox, resample};
 
 }  // namespace boxmill::BOXMILL_ISA

@@ -137,7 +137,7 @@ def test_what_predict_refuses(photos: Path, weights: Path, tmp_path: Path) -> No
 def test_wrong_options(photos: Path, weights: Path, tmp_path: Path, call: typing.Any) -> None:
     with pytest.raises(UsageError, match="unknown option 'confidence'; did you mean 'conf'"):
         call(weights, confidence=0.5)
-    with pytest.raises(UsageError, match="runtime: expected openvino, onnxruntime, fake"):
+    with pytest.raises(UsageError, match="runtime: expected openvino, onnxruntime, torch, fake"):
         call(weights, runtime="tensorrt")
     with pytest.raises(UsageError, match="only for taggers"):
         call(weights, top_k=3)
@@ -161,8 +161,8 @@ def test_the_options_are_the_flags() -> None:
     rooms = {"load": (ModelSettings, PostSettings), "run": (EngineSettings, OutputSettings)}
     names = {key: {field.name for kind in kinds for field in fields(kind)} for key, kinds in rooms.items()}
     model, run = set(ModelOptions.__annotations__), set(RunOptions.__annotations__)
-    assert run == (names["load"] | names["run"]) - {"weights"}
-    assert names["load"] - {"weights", "keep_conf"} <= model <= run  # what is kept for later is a run's
+    assert run == (names["load"] | names["run"]) - {"weights", "converted"}
+    assert names["load"] - {"weights", "converted", "keep_conf"} <= model <= run  # what is kept for later is a run's
 
 
 def test_a_bad_image_is_an_outcome_and_not_an_exception(photos: Path, card: Path) -> None:

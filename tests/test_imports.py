@@ -37,14 +37,32 @@ def test_post_needs_only_numpy_and_the_native_module(statement: str) -> None:
     assert not {name for name in extra if name not in sys.stdlib_module_names}
 
 
+def test_the_evaluator_is_loaded_when_it_is_needed() -> None:
+    assert loaded_by("import boxmill.evaluate").isdisjoint({"hotcoco", "pycocotools", "torch", "openvino", "cv2"})
+
+
 def test_the_command_line_loads_no_runtime_before_it_runs() -> None:
     assert loaded_by("from boxmill.cli import run_command").isdisjoint({"torch", "openvino", "onnxruntime", "cv2"})
 
 
-@pytest.mark.parametrize(
-    "room",
-    ["", ".post", ".sources", ".images", ".models", ".store", ".runtimes", ".engine", ".types", ".errors", ".cli"],
+ROOMS = (
+    ".convert",
+    ".engine",
+    ".errors",
+    ".evaluate",
+    ".images",
+    ".models",
+    ".post",
+    ".render",
+    ".report",
+    ".runtimes",
+    ".sources",
+    ".store",
+    ".types",
 )
+
+
+@pytest.mark.parametrize("room", ["", ".cli", *ROOMS])
 def test_every_exported_name_exists_and_is_sorted(room: str) -> None:
     module = importlib.import_module(f"boxmill{room}")
     assert all(hasattr(module, name) for name in module.__all__)

@@ -14,6 +14,7 @@ from boxmill.labels import (
     COCO91_ZH,
     label_names,
     load_labels,
+    names_beside,
     parse_classes,
     translate,
 )
@@ -164,7 +165,42 @@ def test_translate() -> None:
     assert translate(COCO91_EN, "zh") == COCO91_ZH
     assert translate(COCO91_ZH, "en") == COCO91_EN
     assert translate(("person",), "zh") is None
+    assert translate(("cat", "mouse"), "zh") is None
     assert translate((*COCO80_EN[:79], "brush"), "zh") is None
+
+
+def test_the_spelling_of_a_list_does_not_matter() -> None:
+    darknet = {"airplane": "aeroplane", "couch": "sofa", "dining table": "diningtable", "tv": "tvmonitor"}
+    darknet |= {"motorcycle": "motorbike", "potted plant": "pottedplant"}
+    names = tuple(darknet.get(name, name) for name in COCO80_EN)
+    assert len(set(names) - set(COCO80_EN)) == 6
+    assert translate(names, "zh") == COCO80_ZH
+    assert translate(tuple(name.title().replace(" ", "_") for name in COCO80_EN), "zh") == COCO80_ZH
+    assert parse_classes(["sofa", "couch", "飞机"], names) == (4, 57)
+
+
+def test_names_beside(tmp_path: Path) -> None:
+    path = write(tmp_path, "labels_zh.json", '["人"]')
+    assert names_beside(tmp_path / "model.onnx", "zh") == path
+    assert names_beside(path, "zh") == path
+    assert names_beside(path, "en") is None
+
+
+@needs_assets
+def test_chinese_names_differ_from_a_public_list_only_where_it_was_looked_at() -> None:
+    lists = [Path(ASSETS or "") / "labels" / name for name in ("ram_tag_list.txt", "ram_tag_list_chinese.txt")]
+    english, chinese = ([line.strip() for line in path.read_text(encoding="utf-8").splitlines()] for path in lists)
+    public = dict(zip(english, chinese, strict=True))
+    ours = dict(zip(COCO80_EN, COCO80_ZH, strict=True))
+    known_errors = {"parking meter": "停车费", "snowboard": "滑雪板", "cow": "奶牛"}  # a fee, any ski, only dairy cows
+    assert {name: public[name] for name in known_errors} == known_errors
+    assert all(ours[name] != wrong for name, wrong in known_errors.items())
+    same = {name for name in ours if public.get(name) == ours[name]}
+    other_words = {
+        "car", "stop sign", "bench", "sheep", "backpack", "umbrella", "sports ball", "bottle", "wine glass", "fork",
+        "knife", "orange", "mouse", "vase",
+    }  # fmt: skip
+    assert {name for name in ours if name in public} - same - set(known_errors) == other_words
 
 
 def test_classes_by_id_and_name() -> None:

@@ -21,9 +21,22 @@ def model(head: str, activation: str = "none") -> ModelSpec:
      *((head, None) for head in ("end2end", "triple", "detr"))],
 )  # fmt: skip
 def test_detectors(head: str, iou: float | None) -> None:
-    assert effective_post(PostSettings(), model(head)) == DetectorPost(0.25, 0.25, iou, 300, 30_000, (), False, False)
+    assert effective_post(PostSettings(), model(head)) == DetectorPost(
+        0.25, 0.25, iou, 300, 30_000, (), False, False, "hard"
+    )
     given = PostSettings(0.5, 0.0, 0.0, 1, 2, ("x",), True, True)
-    assert effective_post(given, model(head)) == DetectorPost(0.5, 0.0, 0.0, 1, 2, ("x",), True, True)
+    assert effective_post(given, model(head)) == DetectorPost(0.5, 0.0, 0.0, 1, 2, ("x",), True, True, "hard")
+
+
+def test_soft_nms_takes_the_usual_threshold_and_the_gaussian_none() -> None:
+    for given, nms, iou in (
+        (PostSettings(nms="soft"), "soft", 0.45),
+        (PostSettings(nms="soft", iou=0.3), "soft", 0.3),
+        (PostSettings(nms="soft-gaussian"), "soft-gaussian", None),
+    ):
+        found = effective_post(given, model("yolo"))
+        assert isinstance(found, DetectorPost)
+        assert (found.nms, found.iou) == (nms, iou)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +60,12 @@ def test_taggers(activation: str, given: PostSettings, expected: tuple[float | N
     [
         ("classes", PostSettings(iou=0.5, max_det=300), "--iou, --max-det: only for detectors, this model is a tagger"),
         ("classes", PostSettings(agnostic_nms=True), "--agnostic-nms"),
+        ("classes", PostSettings(nms="soft"), "--nms: only for detectors, this model is a tagger"),
+        *(
+            (head, PostSettings(nms="soft"), f"--nms soft: the network of a {head} head has already selected")
+            for head in ("end2end", "triple", "detr")
+        ),
+        ("yolo", PostSettings(nms="soft-gaussian", iou=0.5), "--iou 0.5: --nms soft-gaussian .* leave --iou out"),
         ("yolo", PostSettings(top_k=5), "--top-k: only for taggers, this model is a detector"),
         ("yolo", PostSettings(conf=-0.1), "--conf: expected a number from 0 to 1, got -0.1"),
     ],
@@ -67,11 +86,20 @@ def test_a_probability_has_its_range_also_for_a_tagger() -> None:
         ({"conf": float("nan")}, "--conf"),
         ({"iou": 1.5}, "--iou: expected a number from 0 to 1"),
         ({"top_k": 0}, "--top-k: expected 1 or more, or all, got 0"),
-        ({"runtime": "tensorrt"}, "--runtime: expected openvino, onnxruntime, fake, got 'tensorrt'"),
+        ({"runtime": "tensorrt"}, "--runtime: expected openvino, onnxruntime, torch, fake, got 'tensorrt'"),
         ({"precision": "fp8"}, "--precision"),
+        ({"nms": "gaussian"}, "--nms: expected hard, soft, soft-gaussian, got 'gaussian'"),
         ({"lang": "fr"}, "--lang"),
     ],
 )
 def test_ranges_that_hold_for_every_model(flags: dict[str, object], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         settings("photos", {"weights": "m.onnx", **flags})
+
+
+def test_an_image_may_take_longer_where_a_compiler_comes_first() -> None:
+    weights = {"weights": "a.pt"}
+    assert settings("photos", weights).engine.effective_image_timeout == 60
+    compiled = {**weights, "runtime": "torch", "compile": True}
+    assert settings("photos", compiled).engine.effective_image_timeout == 1800
+    assert settings("photos", {**compiled, "image_timeout": 5.0}).engine.effective_image_timeout == 5

@@ -159,6 +159,12 @@ void check_head(const HeadRequest& request, const HeadReply& reply, int64_t anch
     }
 }
 
+// Of eight forms two are soft.
+void set_suppression(HeadRequest& request, uint32_t form) {
+    request.suppression = form % 8 == 1 ? Suppression::linear : form % 8 == 2 ? Suppression::gaussian : Suppression::hard;
+    request.sigma = 0.5;
+}
+
 void run_head(const HeadRequest& request, int64_t anchors, int64_t classes) {
     std::vector<float> boxes, scores;
     std::vector<int32_t> labels, indices;
@@ -224,6 +230,7 @@ void fuzz_head(Bytes& bytes) {
     request.agnostic = agnostic;
     request.multi_label = multi_label;
     request.limits = chosen;
+    set_suppression(request, form >> 2);
     request.geometry = place ? geometry.data() : nullptr;
     run_head(request, anchors, classes);
 }
@@ -294,6 +301,7 @@ void fuzz_levels(Bytes& bytes) {
     for (int64_t count : counts) anchors += count;
     request.limits = limits(bytes, anchors, true);
     if (bytes.byte() < 64) request.limits.iou = INFINITY;
+    set_suppression(request, form >> 2);
     Numbers numbers(bytes);
     const LevelArrays arrays(request, counts, together, numbers);
     request.levels = arrays.levels.data();
@@ -311,10 +319,10 @@ void fuzz_soft(Bytes& bytes) {
     const int64_t n = bytes.byte() < 250 ? bytes.between(0, 40) : bytes.between(0, 300);
     SoftRequest request{};
     request.gaussian = bytes.flag();
-    request.iou = bytes.unit();
+    const float iou = bytes.unit();
     request.sigma = 0.01 + bytes.unit();
     request.conf = bytes.unit() / 4;
-    request.max_det = bytes.flag() ? INT64_MAX : bytes.between(0, 300);
+    const int64_t max_det = bytes.flag() ? INT64_MAX : bytes.between(0, 300);
     const bool one_class = bytes.flag();
     Numbers numbers(bytes);
     std::vector<float> boxes(4 * n), scores(n);
@@ -322,7 +330,7 @@ void fuzz_soft(Bytes& bytes) {
     for (float& value : boxes) value = numbers.coordinate();
     for (float& value : scores) value = numbers.number(1);
     for (int32_t& id : ids) id = static_cast<int32_t>(numbers.draw() % 3);
-    request.boxes = {boxes.data(), scores.data(), one_class ? nullptr : ids.data(), false, n, {}};
+    request.boxes = {boxes.data(), scores.data(), one_class ? nullptr : ids.data(), false, n, {iou, n, max_det, false}};
     std::vector<int32_t> first;
     std::vector<float> first_scores;
     for (const Table* table : every) {
@@ -336,10 +344,10 @@ void fuzz_soft(Bytes& bytes) {
             first_scores = decayed;
         }
         require(kept == first && decayed == first_scores, "soft: the same on every instruction set");
-        require(reply.count <= request.max_det && reply.count <= n, "soft: counts");
+        require(reply.count <= max_det && reply.count <= n, "soft: counts");
         for (size_t k = 0; k < kept.size(); ++k) {
             require(kept[k] >= 0 && kept[k] < n, "soft: an index of the request");
-            require(decayed[k] >= request.conf && decayed[k] <= scores[kept[k]], "soft: scores fall, down to conf");
+            require(decayed[k] > request.conf && decayed[k] <= scores[kept[k]], "soft: scores fall, down to conf");
             require(k == 0 || decayed[k - 1] >= decayed[k], "soft: best first");
         }
     }

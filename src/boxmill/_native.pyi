@@ -3,6 +3,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+# Candidates that entered suppression, IoU tests; seconds: filter, group, sort, suppress, scale.
+_Cost = tuple[int, int, tuple[float, float, float, float, float]]
+
 def isa() -> str: ...
 def isas() -> list[str]: ...
 def letterbox(
@@ -81,12 +84,15 @@ def postprocess(
     iou: float,  # 0 to 1, or infinity: nothing is suppressed
     max_det: int,  # 1 or more
     max_nms: int,  # 1 or more
+    method: tuple[int, float],  # 0 hard, 1 soft and linear, 2 soft and Gaussian; the Gaussian's sigma, above 0
     wanted: bytearray | None,  # (classes,) uint8, nonzero: wanted
     agnostic: bool,
     multi_label: bool,
     geometry: npt.NDArray[np.float32] | None,  # (images, 6) float32: scale x, y; pad left, top; source width, height
-) -> list[tuple[bytearray, int, float | None, int]] | None:
-    """For each image its boxes (n, 4), scores (n,), classes (n,) and anchors (n,) behind one another; n; cut; nan.
+    with_cost: bool,
+) -> list[tuple[bytearray, int, float | None, int, _Cost | None]] | None:
+    """For each image its boxes (n, 4), scores (n,), classes (n,) and anchors (n,) behind one another; n; cut; nan;
+    cost, None unless asked for.
 
     None: a buffer is not native-endian, aligned and of the shape and type above, or not contiguous: `raw` row by row,
     the others as a whole.
@@ -102,11 +108,13 @@ def postprocess_levels(
     form: tuple[int, int, bool, int, tuple[int, ...], int, float],
     network: tuple[int, int],  # height, width
     limits: tuple[float, float, int, int],  # conf, iou, max_det, max_nms as for `postprocess`
+    method: tuple[int, float],
     wanted: bytearray | None,  # (classes,) uint8, nonzero: wanted
     agnostic: bool,
     multi_label: bool,
     geometry: npt.NDArray[np.float32] | None,  # as for `postprocess`
-) -> list[tuple[bytearray, int, float | None, int]] | None:
+    with_cost: bool,
+) -> list[tuple[bytearray, int, float | None, int, _Cost | None]] | None:
     """As `postprocess`, for heads whose class values and boxes lie apart.
 
     None: a buffer is not native-endian, C-contiguous, aligned and of the shape and type above, there are no levels, or

@@ -10,18 +10,21 @@ from pathlib import Path
 import numpy as np
 
 from boxmill import __version__, labels
+from boxmill.convert import cached_network, checkpoint_summary, is_checkpoint, read_network_file
 from boxmill.engine import Postprocess
 from boxmill.errors import ImageError, ModelError, UsageError
-from boxmill.models import Card, OnnxSummary, Resolution, TensorInfo, find_card, load_card, read_onnx, resolve
+from boxmill.models import Card, Note, OnnxSummary, Resolution, TensorInfo, find_card, load_card, read_onnx, resolve
 from boxmill.post import Postprocessor, Tagger
 from boxmill.runtimes import RawOutput, Runtime
 from boxmill.runtimes.onnxruntime import check_available
 from boxmill.runtimes.openvino import effective_precision
+from boxmill.runtimes.torch import TorchOptions, effective_device, torch_precision
 from boxmill.settings import (
     EngineSettings,
     ModelSettings,
     OutputSettings,
     RunSettings,
+    RuntimeName,
     TaggerPost,
     available_cpus,
     effective_post,
@@ -39,6 +42,7 @@ __all__ = [
     "resolve_model",
     "shown_conf",
     "versions",
+    "with_network",
     "worker_count",
 ]
 
@@ -46,33 +50,69 @@ _FORMAT = 1  # of the run directory
 _PACKAGES: Mapping[str, tuple[str, ...]] = {  # that a runtime may come in
     "openvino": ("openvino",),
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino"),
+    "torch": ("torch",),
     "fake": (),
 }
 
 
-def resolve_model(chosen: ModelSettings, *, fake: bool = False) -> Resolution:
-    """What the weights, their card and the flags amount to; `fake` takes a card alone.
+def with_network(chosen: RunSettings, tell: Callable[[str], None]) -> RunSettings:
+    """The settings with an ONNX file in place of a YOLOv9 checkpoint, where the runtime reads ONNX files.
+
+    The file comes from the cache, or is converted into it after `tell` was given a line. All else stays as it is, other
+    programs' checkpoints too: `resolve_model` says what they are.
+
+    Raises:
+        UsageError: a package that the conversion needs is missing.
+        ModelError: the checkpoint is damaged, its network cannot be converted, or the precision is impossible here.
+        OutputError: the cache cannot be written.
+    """
+    if chosen.engine.runtime in ("torch", "fake") or not is_checkpoint(chosen.model.weights):
+        return chosen
+    _precision(chosen.engine)  # a conversion should not be what comes before a refusal
+    return replace(chosen, model=replace(chosen.model, converted=cached_network(chosen.model.weights, tell)))
+
+
+def resolve_model(chosen: ModelSettings, runtime: RuntimeName = "openvino") -> Resolution:
+    """What the weights, their card and the flags amount to; the fake runtime takes a card alone.
 
     Raises:
         ModelError: they are unreadable or do not fit together.
     """
+    fake = runtime == "fake"
     if not chosen.weights.exists():
         raise ModelError(f"weights not found: {str(chosen.weights)!r}; expected an ONNX file")
     card_path = chosen.card or (chosen.weights if fake else find_card(chosen.weights))
     card = Card() if card_path is None else load_card(card_path)
+    named_by = chosen.labels or (card.labels if isinstance(card.labels, Path) else chosen.weights)
     card = replace(card, labels=labels.label_names(card.labels))
-    network = _fake_network(chosen.weights, card) if fake else read_onnx(chosen.weights)
+    if runtime == "torch":
+        network = checkpoint_summary(chosen.weights, read_network_file(chosen.weights))
+    else:
+        network = _fake_network(chosen.weights, card) if fake else read_onnx(chosen.network)
     given = None if chosen.labels is None else labels.load_labels(chosen.labels)
     resolution = resolve(chosen.weights, card, network, given, chosen.imgsz, chosen.rect)
-    return resolution if chosen.lang is None else _in_language(resolution, chosen.lang)
+    return resolution if chosen.lang is None else _in_language(resolution, chosen.lang, named_by)
 
 
-def _in_language(resolution: Resolution, lang: labels.Language) -> Resolution:
-    names = labels.translate(resolution.spec.names, lang)
+def _in_language(resolution: Resolution, lang: labels.Language, named_by: Path) -> Resolution:
+    """With names in `lang`: of a built-in list, else from labels_<lang>.json beside `named_by`, what named them."""
+    count = len(resolution.spec.names)
+    names, why = labels.translate(resolution.spec.names, lang), "no effect: these are not COCO's 80 classes"
+    path = labels.names_beside(named_by, lang) if names is None else None
+    if path is not None:
+        given = labels.load_labels(path)
+        why = f"no effect: {path} has {len(given)} names, the model has {count} classes"
+        names = given if len(given) == count else None
     if names is None:
-        warning = f"--lang {lang} has no effect: these are not COCO's 80 classes; give names with --labels"
+        warning = (
+            f"--lang {lang} has {why}; give names with --labels, or in a labels_{lang}.json beside {named_by.name}"
+        )
         return replace(resolution, warnings=(*resolution.warnings, warning))
-    return replace(resolution, spec=replace(resolution.spec, names=names))
+    notes = resolution.notes
+    if path is not None:
+        said = Note("labels", f"{count} names", "flag", f"--lang {lang}: {path}")
+        notes = (*(note for note in notes if note.field != "labels"), said)
+    return replace(resolution, spec=replace(resolution.spec, names=names), notes=notes)
 
 
 def _fake_network(path: Path, card: Card) -> OnnxSummary:
@@ -110,6 +150,7 @@ def make_postprocessor(settings: RunSettings, spec: ModelSpec) -> Postprocess:
         classes=classes,
         agnostic=post.agnostic_nms,
         multi_label=post.multi_label,
+        nms=post.nms,
     )
     return _NamedClasses(detector, len(spec.names)) if spec.head.type in ("end2end", "triple") else detector
 
@@ -149,7 +190,12 @@ def json_style(output: OutputSettings) -> JsonStyle:
 
 def check_output(output: OutputSettings, spec: ModelSpec) -> None:
     """That the files asked for can hold what the model says. Raises UsageError."""
-    flags = (("--save-txt", output.save_txt), ("--save-crop", output.save_crop), ("--dump-heads", output.dump_heads))
+    flags = (
+        ("--save-txt", output.save_txt),
+        ("--save-crop", output.save_crop),
+        ("--save-img", output.save_img),
+        ("--dump-heads", output.dump_heads),
+    )
     asked = [flag for flag, given in flags if given]
     if asked and spec.task == "tag":
         raise UsageError(f"{' and '.join(asked)}: a tagger finds no boxes; leave it out")
@@ -170,7 +216,7 @@ def _openvino(settings: RunSettings, resolution: Resolution, workers: int) -> Ru
     from boxmill.runtimes.openvino import OpenVinoOptions, OpenVinoRuntime
 
     options = OpenVinoOptions(settings.engine.precision, streams=workers, rect=resolution.rect)
-    return OpenVinoRuntime(settings.model.weights, resolution.spec, options)
+    return OpenVinoRuntime(settings.model.network, resolution.spec, options)
 
 
 def _fake(settings: RunSettings, resolution: Resolution, workers: int) -> Runtime:
@@ -182,12 +228,21 @@ def _fake(settings: RunSettings, resolution: Resolution, workers: int) -> Runtim
 def _onnxruntime(settings: RunSettings, resolution: Resolution, workers: int) -> Runtime:
     from boxmill.runtimes.onnxruntime import OnnxRuntime
 
-    return OnnxRuntime(settings.model.weights, resolution.spec)
+    return OnnxRuntime(settings.model.network, resolution.spec)
+
+
+def _torch(settings: RunSettings, resolution: Resolution, workers: int) -> Runtime:
+    from boxmill.runtimes.torch import TorchRuntime
+
+    engine = settings.engine
+    options = TorchOptions(engine.precision, engine.device, compile=engine.compile)
+    return TorchRuntime(settings.model.weights, resolution.spec, options)
 
 
 _RUNTIMES: Mapping[str, Callable[[RunSettings, Resolution, int], Runtime]] = {
     "openvino": _openvino,
     "onnxruntime": _onnxruntime,
+    "torch": _torch,
     "fake": _fake,
 }
 
@@ -196,6 +251,8 @@ def _precision(engine: EngineSettings) -> str:
     """What the network runs in here. Raises UsageError or ModelError where the runtime or the precision is missing."""
     if engine.runtime == "onnxruntime":
         check_available(engine.precision)
+    if engine.runtime == "torch":
+        return torch_precision(engine.precision, effective_device(engine.device))
     return effective_precision(engine.precision) if engine.runtime == "openvino" else "fp32"
 
 
@@ -203,10 +260,11 @@ def fingerprint(settings: RunSettings, resolution: Resolution) -> dict[str, obje
     """Everything that decides what boxes come out; JSON-able. Two runs that agree in it give the same results."""
     engine, spec = settings.engine, resolution.spec
     return {
-        "weights": None if engine.runtime == "fake" else file_sha256(settings.model.weights),
+        "weights": None if engine.runtime == "fake" else file_sha256(settings.model.network),
         **({"external": [file_sha256(path) for path in resolution.external]} if resolution.external else {}),
         "runtime": engine.runtime,
         "precision": _precision(engine),
+        **_torch_fields(engine),
         "rect": resolution.rect,
         "decode": "reduced" if engine.fast_decode else "full",
         **{f"input.{name}": value for name, value in _plain(asdict(spec.input)).items()},
@@ -215,6 +273,13 @@ def fingerprint(settings: RunSettings, resolution: Resolution) -> dict[str, obje
         **_plain(asdict(effective_post(settings.post, spec))),
         "format": _FORMAT,
     }
+
+
+def _torch_fields(engine: EngineSettings) -> dict[str, object]:
+    """What else decides of PyTorch's arithmetic: the kind of device, whichever one of them, and who made the code."""
+    if engine.runtime != "torch":
+        return {}
+    return {"device": effective_device(engine.device).partition(":")[0], "compile": engine.compile}
 
 
 def _plain(fields: dict[str, object]) -> dict[str, object]:

@@ -23,6 +23,7 @@ __all__ = [
     "Language",
     "label_names",
     "load_labels",
+    "names_beside",
     "parse_classes",
     "translate",
 ]
@@ -43,6 +44,16 @@ def _by_category_id(names: tuple[str, ...]) -> tuple[str, ...]:
 # By COCO's own category ids 1 to 90, as the original DETR and torchvision's detectors count.
 COCO91_EN: tuple[str, ...] = _by_category_id(COCO80_EN)
 COCO91_ZH: tuple[str, ...] = _by_category_id(COCO80_ZH)
+
+# What Darknet's list of COCO's classes calls them, and lists made from it.
+_OTHER_NAMES = {
+    "aeroplane": "airplane",
+    "diningtable": "dining table",
+    "motorbike": "motorcycle",
+    "pottedplant": "potted plant",
+    "sofa": "couch",
+    "tvmonitor": "tv",
+}
 
 _Names = tuple[str, ...]
 _BUILT_IN: dict[str, dict[Language, _Names]] = {
@@ -84,8 +95,34 @@ def label_names(reference: tuple[str, ...] | Path | Literal["coco80", "coco91"] 
 
 
 def translate(names: tuple[str, ...], lang: Language) -> tuple[str, ...] | None:
-    """The same classes named in `lang` when `names` are exactly a built-in list in either language; None otherwise."""
-    return next((known[lang] for known in _BUILT_IN.values() if names in known.values()), None)
+    """The same classes named in `lang` when `names` are a whole built-in list in either language; None otherwise.
+
+    Differences of spelling do not matter: case, underscores, and the names that Darknet's list has from Pascal VOC
+    (`sofa` is COCO's `couch`). Parts of a list are not translated: a list of animals may have another `mouse`.
+    """
+    known = _built_in(names)
+    return None if known is None else known[lang]
+
+
+def names_beside(path: Path, lang: Language) -> Path | None:
+    """The label file for `lang` (labels_zh.json, labels_en.json) in the folder of `path`; None: there is none."""
+    beside = path.with_name(f"labels_{lang}.json")
+    return beside if beside.is_file() else None
+
+
+def _built_in(names: _Names) -> dict[Language, _Names] | None:
+    """The built-in list that `names` are, in whatever spelling."""
+    plain = tuple(_plain(name) for name in names)
+    for known in _BUILT_IN.values():
+        if any(len(one) == len(plain) and tuple(map(_plain, one)) == plain for one in known.values()):
+            return known
+    return None
+
+
+def _plain(name: str) -> str:
+    """A name as it is compared."""
+    plain = name.casefold().replace("_", " ")
+    return _OTHER_NAMES.get(plain, plain)
 
 
 def parse_classes(wanted: Sequence[str], names: tuple[str, ...]) -> tuple[int, ...]:
@@ -98,7 +135,8 @@ def parse_classes(wanted: Sequence[str], names: tuple[str, ...]) -> tuple[int, .
     Raises:
         UsageError: an id is out of range, or no class has the name.
     """
-    languages = next((tuple(known.values()) for known in _BUILT_IN.values() if names in known.values()), (names,))
+    known = _built_in(names)
+    languages = (names,) if known is None else (names, *known.values())
     chosen: set[int] = set()
     for text in (text.strip() for text in wanted):
         if re.fullmatch(r"[+-]?\d+", text):

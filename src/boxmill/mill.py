@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ from boxmill.api import (
     output_fields,
     resolve_model,
     versions,
+    with_network,
     worker_count,
 )
 from boxmill.engine import Ending, Limits, Progress, Supervisor, WorkerProcess, start_worker
 from boxmill.errors import BoxmillError
 from boxmill.models import Resolution
+from boxmill.render import font_advice
 from boxmill.runs import OpenRun, Request, open_run
 from boxmill.settings import RunSettings, effective_post
 from boxmill.store import (
@@ -60,18 +63,22 @@ class _Choices:
 class Mill:
     """A run that has been opened; `work` does it, `finish` sums it up, `close` gives its directory free."""
 
-    def __init__(self, settings: RunSettings, worker: Sequence[str] = WORKER) -> None:
+    def __init__(
+        self, settings: RunSettings, worker: Sequence[str] = WORKER, tell: Callable[[str], None] = warnings.warn
+    ) -> None:
         """Resolves the model, finds or makes the run's directory and freezes its inputs.
 
         Args:
             settings: everything that was asked for.
             worker: the command of a worker process, `boxmill.worker` unless a test plants something.
+            tell: gets a line before something that takes long: a checkpoint that is converted.
 
         Raises:
             UsageError, SourceError, ModelError, OutputError: see `boxmill.errors`.
         """
+        settings = with_network(settings, tell)
         self.settings = settings
-        self.resolution: Resolution = resolve_model(settings.model, fake=settings.engine.runtime == "fake")
+        self.resolution: Resolution = resolve_model(settings.model, settings.engine.runtime)
         make_postprocessor(settings, self.resolution.spec)  # wrong class names are noticed here, not in a worker
         check_output(settings.output, self.resolution.spec)
         fields = {**fingerprint(settings, self.resolution), **output_fields(settings.output)}
@@ -101,6 +108,8 @@ class Mill:
         self._ledger = RunLedger(self.run.directory, self.run.epoch, self.run.states, files)
         self._before = self.run.states.finished()
         self._facts: Mapping[str, Any] = {}
+        if settings.output.save_img and (advice := font_advice(names)):
+            self.resolution = replace(self.resolution, warnings=(*self.resolution.warnings, advice))
         self._supervisor = Supervisor(self._spawn, self._ledger, self.run.manifest.total, self._choices.limits)
 
     def stop(self) -> None:
@@ -234,7 +243,7 @@ class Mill:
 def _decide(settings: RunSettings, run: OpenRun) -> _Choices:
     asked = settings.output.image_json
     image_json = run.manifest.total <= MAX_JSON_FILES if asked is None else asked
-    limits = Limits(image_timeout=settings.engine.image_timeout)
+    limits = Limits(image_timeout=settings.engine.effective_image_timeout)
     if settings.engine.memory_limit is not None:
-        limits = Limits(settings.engine.image_timeout, memory=int(settings.engine.memory_limit * 2**30))
+        limits = Limits(settings.engine.effective_image_timeout, memory=int(settings.engine.memory_limit * 2**30))
     return _Choices(image_json, limits)

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypedDict, Unpack, overload
 import numpy as np
 import numpy.typing as npt
 
-from boxmill.api import make_postprocessor, make_runtime, resolve_model, worker_count
+from boxmill.api import make_postprocessor, make_runtime, resolve_model, with_network, worker_count
 from boxmill.engine import Postprocess, inspect, prove
 from boxmill.errors import UsageError
 from boxmill.images import decode, geometry, preprocess, wanted_by
@@ -23,7 +23,7 @@ from boxmill.models import Resolution
 from boxmill.runtimes import Runtime
 from boxmill.settings import Language, Precision, RunSettings, RuntimeName, settings
 from boxmill.sources import read_file
-from boxmill.types import Detections, Frame, ModelSpec, Tags
+from boxmill.types import Detections, Frame, ModelSpec, NmsMethod, Tags
 
 __all__ = ["Image", "Model", "ModelOptions", "load", "python_settings"]
 
@@ -46,9 +46,12 @@ class ModelOptions(TypedDict, total=False):
     classes: Sequence[str | int] | None
     agnostic_nms: bool
     multi_label: bool
+    nms: NmsMethod
     top_k: int | Literal["all"] | None
     runtime: RuntimeName
     precision: Precision
+    device: str
+    compile: bool
     workers: int | None
     fast_decode: bool
 
@@ -57,7 +60,8 @@ def load(weights: str | os.PathLike[str], **options: Unpack[ModelOptions]) -> Mo
     """Loads a detector or tagger to be called from Python.
 
     Args:
-        weights: an ONNX file (for `runtime="fake"`, a model card).
+        weights: an ONNX file or a YOLOv9 checkpoint (for `runtime="fake"`, a model card). A checkpoint is converted
+            once, after a warning that says so, unless `runtime` is "torch".
         **options: named like the flags of `boxmill run`, which explains them, with the same defaults. `workers`: images
             of one list that are worked on at the same time.
 
@@ -77,7 +81,8 @@ class Model:
 
     def __init__(self, chosen: RunSettings) -> None:
         """See `load`."""
-        self._resolution: Resolution = resolve_model(chosen.model, fake=chosen.engine.runtime == "fake")
+        chosen = with_network(chosen, lambda line: warnings.warn(line, stacklevel=6))
+        self._resolution: Resolution = resolve_model(chosen.model, chosen.engine.runtime)
         for warning in self._resolution.warnings:
             warnings.warn(warning, stacklevel=3)
         self._postprocessor: Postprocess = make_postprocessor(chosen, self.spec)

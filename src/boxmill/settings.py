@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from boxmill.errors import UsageError
-from boxmill.types import HeadSpec, ModelSpec
+from boxmill.types import HeadSpec, ModelSpec, NmsMethod
 
 __all__ = [
     "DetectorPost",
@@ -32,8 +32,8 @@ __all__ = [
 
 
 Language = Literal["en", "zh"]
-Precision = Literal["auto", "fp32", "bf16"]
-RuntimeName = Literal["openvino", "onnxruntime", "fake"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+RuntimeName = Literal["openvino", "onnxruntime", "torch", "fake"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,12 @@ class ModelSettings:
     lang: Language | None = None
     imgsz: tuple[int, int] | None = None  # height, width
     rect: bool | None = None
+    converted: Path | None = None  # the ONNX file that was made of `weights` and runs in their place
+
+    @property
+    def network(self) -> Path:
+        """The file that the runtime reads."""
+        return self.converted or self.weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,7 @@ class PostSettings:
     classes: tuple[str, ...] = ()  # ids or names; empty: all
     agnostic_nms: bool = False
     multi_label: bool = False
+    nms: NmsMethod = "hard"
     top_k: int | Literal["all"] | None = None
 
 
@@ -69,12 +76,13 @@ class DetectorPost:
 
     conf: float  # shown above it
     keep_conf: float  # journalled above it
-    iou: float | None  # None: no NMS
+    iou: float | None  # None: no NMS, or the soft one that has no threshold
     max_det: int
     max_nms: int
     classes: tuple[str, ...]
     agnostic_nms: bool
     multi_label: bool
+    nms: NmsMethod
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +100,19 @@ class EngineSettings:
 
     runtime: RuntimeName = "openvino"
     precision: Precision = "auto"
+    device: str = "auto"  # of the torch runtime: cpu, cuda, cuda:N
+    compile: bool = False  # of the torch runtime: torch.compile
     workers: int | None = None
     fast_decode: bool = False  # JPEGs no larger than the network needs them; changes scores
-    image_timeout: float = 60.0  # seconds; an image that takes longer loses its process
+    image_timeout: float | None = None  # seconds; an image that takes longer loses its process
     memory_limit: float | None = None  # GiB that the worker process may hold
+
+    @property
+    def effective_image_timeout(self) -> float:
+        """Seconds; torch.compile takes minutes for the first image of a shape, and that must not look like a hang."""
+        if self.image_timeout is not None:
+            return self.image_timeout
+        return 1800.0 if self.compile else 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +137,7 @@ class OutputSettings:
     save_txt: bool = False  # YOLO text
     save_conf: bool = False  # with scores in it
     save_crop: bool = False
+    save_img: bool = False  # each image with its objects drawn on it
     dump_heads: bool = False  # raw outputs, for `boxmill lab`
 
     def failures_allowed(self, total: int) -> int:
@@ -189,11 +207,12 @@ def _check(chosen: RunSettings) -> None:
     for flag, count in counts.items():
         if count is not None and count < 1:
             raise UsageError(f"{flag}: expected 1 or more{', or all' * (flag == '--top-k')}, got {count}")
-    if not 0 < chosen.engine.image_timeout < math.inf:
+    if not 0 < chosen.engine.effective_image_timeout < math.inf:
         raise UsageError(f"--image-timeout: expected seconds above 0, got {chosen.engine.image_timeout:g}")
     if chosen.engine.memory_limit is not None and not 0 < chosen.engine.memory_limit < math.inf:
         raise UsageError(f"--memory-limit: expected GiB above 0, got {chosen.engine.memory_limit:g}")
     _check_choices(chosen)
+    _check_device(chosen.engine)
     _check_output(chosen.output)
 
 
@@ -203,10 +222,20 @@ def _check_choices(chosen: RunSettings) -> None:
         ("--runtime", chosen.engine.runtime, get_args(RuntimeName)),
         ("--precision", chosen.engine.precision, get_args(Precision)),
         ("--lang", chosen.model.lang, (None, *get_args(Language))),
+        ("--nms", chosen.post.nms, get_args(NmsMethod)),
     )
     for flag, value, possible in choices:
         if value not in possible:
             raise UsageError(f"{flag}: expected {', '.join(map(str, possible))}, got {value!r}")
+
+
+def _check_device(engine: EngineSettings) -> None:
+    if engine.runtime == "torch":
+        return
+    if engine.device not in ("auto", "cpu"):
+        raise UsageError(f"--device {engine.device}: {engine.runtime} computes on the CPU; add --runtime torch")
+    if engine.compile:
+        raise UsageError("--compile: only for --runtime torch; leave it out")
 
 
 def _check_output(output: OutputSettings) -> None:
@@ -230,7 +259,7 @@ def _check_name(flag: str, name: str | None) -> None:
 
 
 _SELECTED_INSIDE = ("end2end", "triple", "detr")  # heads whose network has done what NMS does
-_DETECTORS_ONLY = ("keep_conf", "iou", "max_det", "max_nms", "agnostic_nms", "multi_label")
+_DETECTORS_ONLY = ("keep_conf", "iou", "max_det", "max_nms", "agnostic_nms", "multi_label", "nms")
 _TAGGERS_ONLY = ("top_k",)
 
 
@@ -238,7 +267,7 @@ def effective_post(post: PostSettings, spec: ModelSpec) -> DetectorPost | Tagger
     """The settings, with what was not given filled in as the model's head wants it.
 
     Detectors: conf .25, at most 300 objects of at most 30,000 candidates, and NMS at IoU .45, or none for heads that
-    are selected inside the network. Taggers: the best 5 whatever their score, but
+    are selected inside the network; a Gaussian has no IoU. Taggers: the best 5 whatever their score, but
     where every class is judged by itself (activation sigmoid) all above conf .25.
 
     Raises:
@@ -262,7 +291,8 @@ def effective_post(post: PostSettings, spec: ModelSpec) -> DetectorPost | Tagger
 
 
 def _for_detector(post: PostSettings, head: HeadSpec) -> DetectorPost:
-    usual_iou = None if head.type in _SELECTED_INSIDE else 0.45
+    _check_nms(post, head)
+    usual_iou = None if head.type in _SELECTED_INSIDE or post.nms == "soft-gaussian" else 0.45
     conf = 0.25 if post.conf is None else post.conf
     keep_conf = conf if post.keep_conf is None else post.keep_conf
     if not 0 <= keep_conf <= conf:
@@ -279,7 +309,21 @@ def _for_detector(post: PostSettings, head: HeadSpec) -> DetectorPost:
         classes=post.classes,
         agnostic_nms=post.agnostic_nms,
         multi_label=post.multi_label,
+        nms=post.nms,
     )
+
+
+def _check_nms(post: PostSettings, head: HeadSpec) -> None:
+    if post.nms != "hard" and head.type in _SELECTED_INSIDE:
+        raise UsageError(
+            f"--nms {post.nms}: the network of a {head.type} head has already selected its boxes, so there is nothing "
+            "whose score could decay; leave it out"
+        )
+    if post.nms == "soft-gaussian" and post.iou is not None:
+        raise UsageError(
+            f"--iou {post.iou:g}: --nms soft-gaussian has no threshold, it lowers the score of each box that overlaps "
+            "a better one; leave --iou out, or use --nms soft"
+        )
 
 
 def _for_tagger(post: PostSettings, head: HeadSpec) -> TaggerPost:

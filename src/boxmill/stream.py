@@ -44,6 +44,7 @@ class RunOptions(ModelOptions, total=False):
     save_txt: bool
     save_conf: bool
     save_crop: bool
+    save_img: bool
     dump_heads: bool
 
 
@@ -62,7 +63,7 @@ def run(source: str | os.PathLike[str], weights: str | os.PathLike[str], **optio
 
     Args:
         source: what `boxmill run` takes: an image, a folder, a glob, a list file.
-        weights: an ONNX file (for `runtime="fake"`, a model card).
+        weights: an ONNX file or a YOLOv9 checkpoint, which is converted once (for `runtime="fake"`, a model card).
         **options: named like the flags of `boxmill run`, which explains them, with the same defaults. `allow_failed`
             only matters to the command's exit code.
 

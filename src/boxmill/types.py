@@ -32,6 +32,7 @@ Int32 = npt.NDArray[np.int32]
 UInt8 = npt.NDArray[np.uint8]
 
 HeadType = Literal["yolo", "yolov5", "yolox", "nanodet", "end2end", "triple", "detr", "classes"]
+NmsMethod = Literal["hard", "soft", "soft-gaussian"]  # soft: linear decay
 Resize = Literal["letterbox", "letterbox_topleft", "stretch", "center_crop"]
 
 

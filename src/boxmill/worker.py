@@ -20,9 +20,10 @@ import msgspec
 
 from boxmill.api import json_style, make_postprocessor, make_runtime, resolve_model, shown_conf, worker_count
 from boxmill.engine import Job, Progress, Run, TimeTable, WorkerLink, keep_freed_memory, prove
-from boxmill.engine.pipeline import Decoder
+from boxmill.engine.pipeline import Decoder, Sink
 from boxmill.errors import ImageError
 from boxmill.images import DecodeLimits, configure_opencv, decode, geometry, read_header, wanted_by
+from boxmill.render import Painter
 from boxmill.runtimes import Runtime
 from boxmill.settings import RunSettings
 from boxmill.sources import ArchiveReader, read_file, refused_item
@@ -34,12 +35,13 @@ from boxmill.store import (
     JournalWriter,
     JsonFiles,
     Manifest,
+    PictureFiles,
     TextFiles,
     load,
     printable,
     seen,
 )
-from boxmill.types import Archive, EncodedItem, InputSpec, Outcome
+from boxmill.types import Archive, EncodedItem, Frame, InputSpec, Outcome
 
 __all__ = ["Order", "main"]
 
@@ -126,7 +128,7 @@ def _work(order: Order, link: WorkerLink, stopper: _Stopper, decoder: Decoder | 
     configure_opencv()
     keep_freed_memory()
     settings = order.settings
-    resolution = resolve_model(settings.model, fake=settings.engine.runtime == "fake")
+    resolution = resolve_model(settings.model, settings.engine.runtime)
     spec, rect, limits = resolution.spec, resolution.rect, DecodeLimits()
     inputs = _Inputs(order, limits)
     workers = worker_count(settings, inputs.total)
@@ -144,7 +146,7 @@ def _work(order: Order, link: WorkerLink, stopper: _Stopper, decoder: Decoder | 
         runtime=runtime,
         postprocessor=postprocessor,
         store=WorkerStore(journal, _files(order, spec.names), shown),
-        sink=CropFiles(order.directory, spec.names, shown) if settings.output.save_crop else None,
+        sink=_sink(order, spec.names, shown),
         heads=_head_files(order, runtime),
         rect=rect,
         limits=limits,
@@ -177,6 +179,27 @@ def _files(order: Order, names: Sequence[str]) -> list[JsonFiles | TextFiles]:
     if output.save_txt:
         files.append(TextFiles(order.directory, with_score=output.save_conf))
     return files
+
+
+def _sink(order: Order, names: Sequence[str], conf: float | None) -> Sink | None:
+    sinks: list[Sink] = []
+    if order.settings.output.save_crop:
+        sinks.append(CropFiles(order.directory, names, conf))
+    if order.settings.output.save_img:
+        sinks.append(PictureFiles(order.directory, Painter(names).draw, conf))
+    return _Sinks(tuple(sinks)) if sinks else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Sinks:
+    """Several sinks as one."""
+
+    sinks: tuple[Sink, ...]
+
+    def add(self, frame: Frame, outcome: Outcome) -> None:
+        """See engine.Sink."""
+        for sink in self.sinks:
+            sink.add(frame, outcome)
 
 
 def _head_files(order: Order, runtime: Runtime) -> HeadFiles | None:

@@ -6,7 +6,9 @@ import json
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from attacks import assembler as asm
 from models.onnx_writer import ULTRALYTICS, field, model
 
 from boxmill.cli import run_command
@@ -40,6 +42,26 @@ def test_an_exported_detector(weights: Path, capfd) -> None:
     assert said["task"] == "boxes"
     assert "input.color RGB" in said["metadata"]
     assert "head.type yolo" in said["shapes"]
+
+
+def test_operators_and_numbers_of_every_graph(tmp_path: Path, capfd) -> None:
+    def tensor(element: int, *dims: int, packed: bool = False) -> bytes:
+        sizes = field(1, bytes(dims)) if packed else b"".join(field(1, size) for size in dims)
+        return sizes + field(2, element)
+
+    inner = field(1, field(4, "Mul")) + field(5, tensor(1, 5))
+    constant = field(4, "Constant") + field(5, field(5, tensor(10, 4)))
+    loop = field(4, "Loop") + field(5, field(6, inner))
+    nodes = b"".join(field(1, node) for node in (field(4, "Mul"), constant, loop))
+    path = tmp_path / "net.onnx"
+    path.write_bytes(model(IMAGE, HEAD, ULTRALYTICS, graph=nodes + field(5, tensor(1, 100, 20, packed=True))))
+    assert run_command(["doctor", str(path)]) == 0
+    said = lines(capfd)
+    assert said["operators"] == "2 Mul, 1 Constant, 1 Loop"
+    assert said["numbers"] == "2,005 float32, 4 float16"
+    path.write_bytes(model(IMAGE, HEAD, ULTRALYTICS, graph=field(5, tensor(1, *[1] * 99, packed=True))))
+    assert run_command(["doctor", str(path)]) == 4
+    assert "more than 32 dimensions" in capfd.readouterr().err
 
 
 def test_card_and_labels(weights: Path, tmp_path: Path, capfd) -> None:
@@ -125,3 +147,45 @@ def test_a_broken_file(tmp_path: Path, capfd) -> None:
     path.write_bytes(model(IMAGE, HEAD, ULTRALYTICS)[:100])
     assert run_command(["doctor", str(path)]) == 4
     assert "not a readable ONNX file: cut short" in capfd.readouterr().err
+
+
+def yolov9(path: Path, **changed: object) -> Path:
+    """A checkpoint of one layer before a head that YOLOv9 alone has."""
+    pool = asm.Pool()
+    structure = {**asm.STRUCTURE, **changed}
+    state = {**asm.small_state(), "model.1.dfl.conv.weight": np.zeros((1, 16, 1, 1), np.float16)}
+    network = asm.network(pool, state, structure, asm.STRIDE)
+    path.write_bytes(asm.checkpoint(asm.program(asm.dict_({"model": network})), pool.members))
+    return path
+
+
+def test_a_yolov9_checkpoint(tmp_path: Path, capfd) -> None:
+    path = yolov9(tmp_path / "my best.pt")
+    assert run_command(["doctor", str(path)]) == 0
+    out, err = capfd.readouterr()
+    assert not err
+    said = {line[:10].strip(): line[10:].strip() for line in out.splitlines()}
+    assert said["file"].startswith(f"{path}: a YOLOv9 checkpoint, ")
+    assert said["network"] == "a structure of its own, stored as 'model'"
+    assert said["layers"] == "2: 1 Conv, 1 DDetect"
+    assert said["classes"] == "2: person, car"
+    assert said["input"] == "3 channels, sides that are multiples of 32"
+    assert said["head"] == "DDetect, strides 8, 16, 32, 16 bins a side"
+    assert said["types"] == "136 float16, 4 float32, 1 int64"
+    assert said["parameters"] == "136 in 6 tensors with those of batch normalisation"
+    assert "unpickling would call models.yolo.DetectionModel, " in out
+    assert said["labels"] == "2: person, car"
+    assert said["to run"] == f"boxmill run photos/ --weights '{path}'"
+    assert f"boxmill convert '{path}' '{path.with_suffix('.onnx')}'" in out
+
+
+def test_a_yolov9_checkpoint_that_cannot_be_read(tmp_path: Path, capfd) -> None:
+    path = yolov9(tmp_path / "best.pt", nc=5)
+    assert run_command(["doctor", str(path)]) == 4
+    said = capfd.readouterr().err
+    assert f"{path}: the network has no list of 5 class names" in said
+    path.write_bytes(asm.program(asm.tuple_(asm.name("models.yolo.DDetect"), asm.name("torch.Size"))))
+    assert run_command(["doctor", str(path)]) == 4
+    said = capfd.readouterr().err
+    assert "it was written by torch.save before version 1.6" in said
+    assert "save it again" in said

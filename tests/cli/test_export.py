@@ -28,7 +28,15 @@ def exported(run: Path, *flags: str) -> bytes:
     return results(run)
 
 
-@pytest.mark.parametrize("limits", [(), ("--max-nms", "8", "--max-det", "5")])
+@pytest.mark.parametrize(
+    "limits",
+    [
+        (),
+        ("--max-nms", "8", "--max-det", "5"),
+        ("--nms", "soft", "--iou", "0.1"),
+        ("--nms", "soft-gaussian", "--max-nms", "40", "--max-det", "5"),
+    ],
+)
 def test_what_is_kept_low_and_exported_high_is_the_run_at_high(
     photos: Path, fake: list[str], limits: tuple[str, ...]
 ) -> None:

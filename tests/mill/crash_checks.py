@@ -43,6 +43,7 @@ def results(directory: Path) -> dict[int, list[str]]:
         record = json.loads(line)
         if record["status"] != "attempt":
             record.pop("ms")
+            record.pop("at")
             found.setdefault(record["i"], []).append(json.dumps(record, sort_keys=True))  # repr of every bit
     return found
 

@@ -69,11 +69,6 @@ def known(path: Path) -> Kind:
             "yolo export model={path} format=onnx",
         ),
         (YOLOV5, "a YOLOv5 checkpoint", "python export.py --weights {path} --include onnx --dynamic"),
-        (
-            (*YOLOV5, "models.common.RepNCSPELAN4"),
-            "a YOLOv9 checkpoint",
-            "python export.py --weights {path} --include onnx --dynamic",
-        ),
         ((*YOLOV5, "models.common.SPPCSPC"), "a YOLOv7 checkpoint", "python export.py --weights {path} --grid"),
         (
             (*MODULES, "yolov6.models.yolo.Model"),

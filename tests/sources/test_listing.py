@@ -184,3 +184,8 @@ def test_a_folder_where_a_sibling_is_written_gets_another_key(tmp_path: Path) ->
     keys = list_source(tmp_path).keys
     assert keys[0] == "a.jpg"
     assert all(re.fullmatch(r"a\.jpg\.json(\.tmp)?-[0-9a-f]{16}/[bc]\.jpg", key) for key in keys[1:])
+    pictures = tmp_path / "pictures"
+    touch(pictures, "a.jpg", "a.jpg.jpg/b.jpg", "a.jpg.jpg.tmp/c.jpg", "other.jpg/d.jpg")
+    first, *middle, last = list_source(pictures).keys
+    assert (first, last) == ("a.jpg", "other.jpg/d.jpg")
+    assert all(re.fullmatch(r"a\.jpg\.jpg(\.tmp)?-[0-9a-f]{16}/[bc]\.jpg", key) for key in middle)

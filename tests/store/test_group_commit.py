@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from time import time
 
 import pytest
 from outcomes import failed, found, same
@@ -37,6 +38,16 @@ def recorded(directory: Path) -> list[int]:
         with scan(segment.path) as records:
             indices += [record.i for _, record in records]
     return indices
+
+
+def test_records_say_when_they_were_handed_over(tmp_path: Path) -> None:
+    before = time()
+    writer = JournalWriter(tmp_path, 1, 1)
+    writer.add(found(0))
+    writer.add(failed(1))
+    writer.close()
+    times = [record.at for record in replay(tmp_path, 2)]
+    assert all(at is not None and before - 1e-3 <= at <= time() + 1e-3 for at in times)
 
 
 def test_many_threads_lose_nothing_and_keep_their_own_order(tmp_path: Path) -> None:

@@ -98,6 +98,15 @@ def test_times_have_three_decimals_and_come_back() -> None:
     assert decode(encode(found(0))).outcome().times == {"read": 0.25, "decode": 7.125}
 
 
+@pytest.mark.parametrize("outcome", [found(0), failed(1)])
+def test_the_time_it_ended_is_kept_to_the_millisecond_and_may_be_missing(outcome: Outcome) -> None:
+    line = encode(outcome, at=1790000000.12345)
+    assert b',"at":1790000000.123,"ms":{' in line
+    assert decode(line).at == 1790000000.123
+    assert same(decode(line).outcome(), outcome)
+    assert decode(encode(outcome)).at is None
+
+
 @pytest.mark.parametrize("line", [b"", b"{}", b'{"v":2,"i":0,"key":"a","status":"ok"}', b'{"v":1,"i":0,"key":"a"}'])
 def test_what_is_no_record_is_refused(line: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+_COMMANDS = ("run", "doctor", "export", "lab", "eval", "demo", "report", "convert")
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `boxmill`; ends the process with one of the exit codes of FORMATS."""
@@ -25,10 +27,13 @@ def run_command(arguments: list[str]) -> int:
     """Runs one command line and returns its exit code."""
     from cyclopts import App, CycloptsError, Parameter
 
+    from boxmill.cli.convert import convert
     from boxmill.cli.demo import demo
     from boxmill.cli.doctor import doctor
+    from boxmill.cli.eval import evaluate_run
     from boxmill.cli.export import export
     from boxmill.cli.lab import lab
+    from boxmill.cli.report import report
     from boxmill.cli.run import run
 
     app = App(
@@ -43,7 +48,10 @@ def run_command(arguments: list[str]) -> int:
     app.command(doctor)
     app.command(export)
     app.command(lab)
+    app.command(evaluate_run, name="eval")
     app.command(demo)
+    app.command(report)
+    app.command(convert)
     try:
         code = app(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:
@@ -56,7 +64,7 @@ def run_command(arguments: list[str]) -> int:
 
 
 def _command(arguments: list[str]) -> str:
-    return f"{arguments[0]} " if arguments and arguments[0] in ("run", "doctor", "export", "lab", "demo") else ""
+    return f"{arguments[0]} " if arguments and arguments[0] in _COMMANDS else ""
 
 
 def _fail(message: str, code: int) -> int:

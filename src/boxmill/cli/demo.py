@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from pathlib import Path
@@ -70,11 +69,12 @@ def scenes(
     from boxmill.demo.glyphs import load_atlas
     from boxmill.demo.scenes import KINDS, SceneSpec, check
     from boxmill.demo.writing import GROUND_TRUTH, Job, write_scenes
+    from boxmill.settings import available_cpus
 
     width, height = _size(size)
     spec = SceneSpec(KINDS[kind], width, height, split, glyphs or ("known" if split == "train" else "all"))
     check(spec, seed)
-    job = Job(folder, spec, seed, images, len(os.sched_getaffinity(0)) if workers is None else workers)
+    job = Job(folder, spec, seed, images, available_cpus() if workers is None else workers)
     started = perf_counter()
     things = write_scenes(job, load_atlas(font), _Lines(images, quiet).observe)
     if not quiet:

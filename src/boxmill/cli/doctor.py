@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,9 +13,11 @@ from cyclopts import Parameter
 from boxmill.errors import UsageError
 
 if TYPE_CHECKING:
-    from boxmill.models import Kind, OnnxSummary, Resolution, TensorInfo
+    from boxmill.models import Kind, OnnxSummary, TensorInfo
+    from boxmill.settings import RuntimeName
 
 _SHOWN_NAMES = 8
+_SHOWN_COUNTS = 10
 _SHOWN_ENTRIES = 24  # of metadata
 _SHOWN_TEXT = 72  # characters of one
 
@@ -37,10 +40,10 @@ def doctor(
 
         boxmill doctor runs/photos --verify
 
-    Of an ONNX file: inputs, outputs, metadata, and what is concluded from them and from its card. Where something
-    cannot be known, a card to confirm. Of any other file: what it is, and how to make an ONNX file of it. No file is
-    executed. Exit codes: 0 nothing is wrong, 2 neither weights nor a run, 4 these weights cannot be run as they are,
-    6 something in the run is damaged.
+    Of an ONNX file: inputs, outputs, operators, numbers in its weights, metadata, and what is concluded from them and
+    from its card. Where something cannot be known, a card to confirm. Of any other file: what it is, what is in it, and
+    how to make an ONNX file of it; YOLOv9 checkpoints run as they are. No file is executed. Exit codes: 0 nothing is
+    wrong, 2 neither weights nor a run, 4 these weights cannot be run as they are, 6 something in the run is damaged.
 
     Parameters
     ----------
@@ -64,20 +67,40 @@ def doctor(
 
 
 def _weights(path: Path, card: Path | None, labels: Path | None) -> int:
-    from boxmill.api import resolve_model
-    from boxmill.models import find_card, read_onnx, recognize
-    from boxmill.settings import ModelSettings
+    from boxmill.convert import is_checkpoint
+    from boxmill.models import read_onnx, recognize
 
     other = recognize(path) if path.is_file() else None
     if other is not None:
         _print_kind(path, other)
-    summary = read_onnx(path)  # raises what `boxmill run` says of a file that is no ONNX
-    _print_file(summary)
+    if is_checkpoint(path):
+        _conclude(path, card, labels, "torch")
+        shown, target = shlex.quote(str(path)), shlex.quote(str(path.with_suffix(".onnx")))
+        _print("to run", f"boxmill run photos/ --weights {shown}")
+        _print("to convert", f"boxmill convert {shown} {target}    # both need pip install 'boxmill[torch]'")
+        return 0
+    _print_file(read_onnx(path))  # raises what `boxmill run` says of a file that is no ONNX
+    _conclude(path, card, labels, "openvino")
+    return 0
+
+
+def _conclude(path: Path, card: Path | None, labels: Path | None, runtime: RuntimeName) -> None:
+    """Prints how weights would be run. Raises ModelError where they cannot be."""
+    from boxmill.api import resolve_model
+    from boxmill.models import find_card
+    from boxmill.settings import ModelSettings
+
     beside = card or find_card(path)
     _print("card", "none beside the weights" if beside is None else str(beside))
-    resolution = resolve_model(ModelSettings(path, card=card, labels=labels))
-    _print_conclusions(resolution)
-    return 0
+    resolution = resolve_model(ModelSettings(path, card=card, labels=labels), runtime)
+    names = resolution.spec.names
+    more = ", …" if len(names) > _SHOWN_NAMES else ""
+    _print("labels", f"{len(names)}: {', '.join(names[:_SHOWN_NAMES])}{more}")
+    _print("task", "tags of the whole image" if resolution.spec.task == "tag" else "boxes")
+    for line in resolution.table().splitlines():
+        print(_clean(line))
+    for warning in resolution.warnings:
+        _print("warning", warning)
 
 
 def _print_kind(path: Path, kind: Kind) -> None:
@@ -93,20 +116,18 @@ def _print_file(summary: OnnxSummary) -> None:
     _print("file", f"{summary.path}: ONNX, {size}, {opset}, IR version {summary.ir_version}{made_by}")
     for what, tensors in (("inputs", summary.inputs), ("outputs", summary.outputs)):
         _print_list(what, [_tensor(tensor) for tensor in tensors])
+    _print("operators", _counts(summary.operators) or "none")
+    _print("numbers", _counts(summary.numbers) or "none")
     entries = [f"{key} {_short(text)}" for key, text in summary.metadata.items()]
     _print_list("metadata", entries or ["none"])
     _print_list("weights", [f"{path.name}, {_size(path.stat().st_size)}" for path in summary.external])
 
 
-def _print_conclusions(resolution: Resolution) -> None:
-    names = resolution.spec.names
-    more = ", …" if len(names) > _SHOWN_NAMES else ""
-    _print("labels", f"{len(names)}: {', '.join(names[:_SHOWN_NAMES])}{more}")
-    _print("task", "tags of the whole image" if resolution.spec.task == "tag" else "boxes")
-    for line in resolution.table().splitlines():
-        print(_clean(line))
-    for warning in resolution.warnings:
-        _print("warning", warning)
+def _counts(counts: Mapping[str, int]) -> str:
+    """The most frequent first."""
+    ordered = sorted(counts.items(), key=lambda pair: -pair[1])
+    more = ", …" if len(ordered) > _SHOWN_COUNTS else ""
+    return ", ".join(f"{count:,} {_short(name)}" for name, count in ordered[:_SHOWN_COUNTS]) + more
 
 
 def _print_list(what: str, entries: Iterable[str]) -> None:

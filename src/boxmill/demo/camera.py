@@ -7,6 +7,7 @@ from statistics import NormalDist
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 from boxmill.demo.conditions import Conditions
 from boxmill.types import UInt8
@@ -29,21 +30,25 @@ class Wear:
     quality: tuple[int, int] = (40, 95)  # of the JPEG
 
 
-def planar(tilt: float, axis: float, turn: float, focal: float) -> Homography:
-    """How a plane through the origin looks when it is turned and then tilted; all angles in radians.
+def planar(tilt: ArrayLike, axis: ArrayLike, turn: ArrayLike, focal: ArrayLike) -> Homography:
+    """How a plane through the origin looks when it is turned and then tilted; angles in radians, focal in pixels.
 
     The pinhole camera of Hartley and Zisserman, "Multiple View Geometry", section 8.1: with the plane at Z = 0, the
-    homography is K [r1 r2 t], here scaled so that the origin keeps its place and its neighbourhood its size.
+    homography is K [r1 r2 t], here scaled so that the origin keeps its place and its neighbourhood its size. The
+    rotation is about z by `turn` and then about `axis`, a direction in the plane, by `tilt`.
+
+    Arguments are numbers or (N,) arrays; the result is (3, 3) or (N, 3, 3).
     """
-    spin = _rotation_z(turn - axis)
-    lean = np.array([[1, 0, 0], [0, np.cos(tilt), -np.sin(tilt)], [0, np.sin(tilt), np.cos(tilt)]])
-    whole = _rotation_z(axis) @ lean @ spin  # (3, 3)
-    return np.array([whole[0] * (1, 1, 0), whole[1] * (1, 1, 0), [whole[2, 0] / focal, whole[2, 1] / focal, 1]])
-
-
-def _rotation_z(angle: float) -> np.ndarray:
-    cos, sin = np.cos(angle), np.sin(angle)
-    return np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
+    tilt, axis, turn, focal = np.broadcast_arrays(*(np.asarray(v, np.float64) for v in (tilt, axis, turn, focal)))
+    c, s, ct, st = np.cos(axis), np.sin(axis), np.cos(tilt), np.sin(tilt)
+    cb, sb = np.cos(turn - axis), np.sin(turn - axis)
+    zero, one = np.zeros_like(tilt), np.ones_like(tilt)
+    rows = (
+        (c * cb - s * ct * sb, -c * sb - s * ct * cb, zero),
+        (s * cb + c * ct * sb, -s * sb + c * ct * cb, zero),
+        (st * sb / focal, st * cb / focal, one),
+    )
+    return np.stack([np.stack(row, -1) for row in rows], -2)
 
 
 def viewpoint(rng: Rng, conditions: Conditions, height: int, width: int) -> Homography:

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from boxmill.demo.camera import Wear
-from boxmill.demo.classes import CLASSES, Group
+from boxmill.demo.classes import CLASSES, LETTERED, Group
 from boxmill.demo.conditions import CONDITIONS, Conditions, Range, Split
 from boxmill.demo.textures import Backdrop, boards, roads, surface
 
@@ -124,6 +124,10 @@ def _turn(rng: Rng, limits: Range) -> float:
     return float(np.radians(rng.uniform(*limits)) * rng.choice([-1, 1]))
 
 
+def _mirrored(rng: Rng, glyph: str) -> bool:
+    return bool(rng.random() < 0.5) and glyph not in LETTERED
+
+
 def _clutter(spec: SceneSpec, rng: Rng, count: int, sizes: Range) -> list[Placement]:
     """Glyphs of no class, anywhere; `sizes` as shares of the short side."""
     allowed = spec.conditions.clutter
@@ -157,10 +161,10 @@ def _single(spec: SceneSpec, rng: Rng) -> Plan:
     size = spec.short * _log_uniform(rng, *spec.kind.sizes)
     ((glyph, number, unseen),) = _choose(spec, rng, spec.kind.groups, 1)
     x, y = (float(rng.uniform(size * 0.55, side - size * 0.55)) for side in (spec.width, spec.height))
-    turn, mirrored = _turn(rng, spec.conditions.turn), bool(rng.random() < 0.5)
+    turn = _turn(rng, spec.conditions.turn)
     behind = _clutter(spec, rng, int(rng.integers(2, 14)), (0.06, 0.2))
     before = _clutter(spec, rng, int(rng.integers(0, 3)), (0.05, 0.14))
-    return canvas, [*behind, Placement(glyph, number, unseen, (x, y), size, turn, mirrored), *before]
+    return canvas, [*behind, Placement(glyph, number, unseen, (x, y), size, turn, _mirrored(rng, glyph)), *before]
 
 
 def _shelves(spec: SceneSpec, rng: Rng, aspects: Callable[[str], float]) -> Plan:
@@ -182,7 +186,7 @@ def _shelves(spec: SceneSpec, rng: Rng, aspects: Callable[[str], float]) -> Plan
         x = (place % slots + 0.5 + rng.uniform(-0.22, 0.22)) * stride
         y = tops[place // slots] - size * aspects(glyph) / 2
         turn = _turn(rng, spec.conditions.turn) * 0.5
-        standing.append(Placement(glyph, number, unseen, (x, y), size, turn, bool(rng.random() < 0.5)))
+        standing.append(Placement(glyph, number, unseen, (x, y), size, turn, _mirrored(rng, glyph)))
     extra = _clutter(spec, rng, int(rng.integers(0, 4)), (0.06, 0.12))
     return canvas, [*extra, *standing]
 
@@ -195,7 +199,7 @@ def _counter(spec: SceneSpec, rng: Rng) -> Plan:
     for (glyph, number, unseen), (x, y) in zip(goods, _scattered(spec, rng, len(goods)), strict=True):
         size = spec.short * _log_uniform(rng, *spec.kind.sizes)
         turn = _turn(rng, spec.conditions.turn) * 2
-        lying.append(Placement(glyph, number, unseen, (x, y), size, turn, bool(rng.random() < 0.5)))
+        lying.append(Placement(glyph, number, unseen, (x, y), size, turn, _mirrored(rng, glyph)))
     return canvas, [*_clutter(spec, rng, int(rng.integers(0, 8)), (0.05, 0.12)), *lying]
 
 
@@ -220,7 +224,7 @@ def _crowd(spec: SceneSpec, rng: Rng) -> Plan:
     for (glyph, number, unseen), (x, y) in zip(crowd, spots, strict=True):
         size = (low + (high - low) * (y / spec.height) ** 1.3) * rng.uniform(0.85, 1.15)
         turn = _turn(rng, spec.conditions.turn) * 0.6
-        standing.append(Placement(glyph, number, unseen, (x, y), size, turn, bool(rng.random() < 0.5)))
+        standing.append(Placement(glyph, number, unseen, (x, y), size, turn, _mirrored(rng, glyph)))
     return canvas, [*_clutter(spec, rng, int(rng.integers(4, 20)), (0.03, 0.09)), *standing]
 
 
@@ -234,7 +238,7 @@ def _aerial(spec: SceneSpec, rng: Rng) -> Plan:
     for (glyph, number, unseen), (x, y) in zip(seen, _scattered(spec, rng, len(seen)), strict=True):
         size = spec.short * _log_uniform(rng, *spec.kind.sizes)
         turn = np.pi / 2 * rng.integers(4) + _turn(rng, spec.conditions.heading)
-        flying.append(Placement(glyph, number, unseen, (x, y), size, float(turn), bool(rng.random() < 0.5)))
+        flying.append(Placement(glyph, number, unseen, (x, y), size, float(turn), _mirrored(rng, glyph)))
     return canvas, [*_clutter(spec, rng, int(rng.integers(5, 30)), (0.02, 0.07)), *flying]
 
 

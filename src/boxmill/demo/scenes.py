@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from zlib import crc32
 
 import cv2
 import numpy as np
@@ -21,7 +22,7 @@ import numpy.typing as npt
 from boxmill.demo.camera import Homography, develop, light, viewpoint
 from boxmill.demo.glyphs import Atlas
 from boxmill.demo.layout import KINDS, Glyphs, Kind, Placement, SceneSpec, compose_layout
-from boxmill.demo.stage import Stage, Trace, look
+from boxmill.demo.stage import Stage, Trace, looks
 from boxmill.errors import UsageError
 from boxmill.types import Float32, Int32, UInt8
 
@@ -75,7 +76,7 @@ def generate(spec: SceneSpec, seed: int, index: int, atlas: Atlas) -> Scene:
 
     Args:
         spec: kind, size in pixels, split, glyphs.
-        seed: 0 or more; scenes of one seed are independent of those of another.
+        seed: 0 or more; scenes of one seed, kind or split are independent of those of another.
         index: 0 or more.
         atlas: the glyphs, from `boxmill.demo.glyphs.load_atlas()`.
 
@@ -83,7 +84,7 @@ def generate(spec: SceneSpec, seed: int, index: int, atlas: Atlas) -> Scene:
         UsageError: there can be no such scenes.
     """
     check(spec, seed)
-    rng = np.random.default_rng([seed, index, spec.split == "held-out"])
+    rng = np.random.default_rng([seed, index, crc32(f"{spec.kind.name} {spec.split}".encode())])
     background, placements = compose_layout(spec, rng, _aspects(atlas))
     view = viewpoint(rng, spec.conditions, spec.height, spec.width)
     size = (spec.width, spec.height)
@@ -107,14 +108,10 @@ def _draw(
     stage: Stage, rng: np.random.Generator, spec: SceneSpec, placements: list[Placement], view: Homography, atlas: Atlas
 ) -> list[tuple[Trace, Placement]]:
     """Places everything; clutter hides things but owns its pixels as background."""
-    traces = []
-    for number, placement in enumerate(placements, 1):
-        glyph = atlas[placement.glyph]
-        drawn = look(rng, glyph, placement.size, placement.turn, placement.mirrored, spec.conditions.lean)
-        at = np.array([[1, 0, placement.centre[0]], [0, 1, placement.centre[1]], [0, 0, 1]])
-        seen = type(drawn)(view @ at @ drawn.pose, drawn.tint, drawn.shadow)
-        traces.append((stage.place(glyph, seen, number), placement))
-    return traces
+    glyphs = [atlas[placement.glyph] for placement in placements]
+    drawn = looks(rng, glyphs, placements, spec.conditions.lean, view)
+    traces = [stage.place(*row) for row in zip(glyphs, drawn, range(1, len(glyphs) + 1), strict=True)]
+    return list(zip(traces, placements, strict=True))
 
 
 def _scene(jpeg: bytes, stage: Stage, traces: list[tuple[Trace, Placement]]) -> Scene:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import ceil, dist, floor, log2
 
 import cv2
 import numpy as np
 
 from boxmill.demo.camera import Homography, planar
+from boxmill.demo.conditions import Range
 from boxmill.demo.glyphs import Glyph
-from boxmill.types import UInt8
+from boxmill.demo.layout import Placement
+from boxmill.types import Float32, UInt8
 
-__all__ = ["Look", "Stage", "Trace", "look"]
+__all__ = ["Look", "Stage", "Trace", "looks"]
 
 Rng = np.random.Generator
 
@@ -25,33 +29,49 @@ class Look:
     shadow: tuple[float, float, float, float]  # how dark (0 none), shift x and y, blur: the last three in pixels
 
 
-def look(rng: Rng, glyph: Glyph, size: float, turn: float, mirrored: bool, lean: tuple[float, float]) -> Look:
-    """A glyph of `size` pixels that is turned (radians) and leans out of the plane by one of a range of degrees."""
-    width, height = glyph.size
-    scale = size / max(width, height)
-    tilt = np.radians(rng.uniform(*lean))
-    pose = planar(tilt, rng.uniform(0, 2 * np.pi), turn, 3.0 * max(width, height))
-    stretch = np.diag([scale, scale, 1.0]) @ pose @ np.diag([-1.0 if mirrored else 1.0, 1.0, 1.0])
-    return Look(stretch, _tint(rng), _shadow(rng, size))
+def looks(
+    rng: Rng, glyphs: Sequence[Glyph], placements: Sequence[Placement], lean: Range, view: Homography
+) -> list[Look]:
+    """How each of N glyphs is drawn at its place.
+
+    All at once: a crowd has hundreds, and small arrays cost more than small pictures.
+
+    Args:
+        rng: the scene's generator.
+        glyphs: N pictures.
+        placements: N places in the scene's plane.
+        lean: degrees by which a glyph leans out of that plane.
+        view: from the scene's plane to the picture.
+    """
+    count = len(glyphs)
+    extent = np.array([max(glyph.size) for glyph in glyphs], np.float64)  # (N,)
+    size = np.array([placement.size for placement in placements])
+    turn = np.array([placement.turn for placement in placements])
+    poses = planar(np.radians(rng.uniform(*lean, count)), rng.uniform(0, 2 * np.pi, count), turn, 3.0 * extent)
+    poses[:, :, 0] *= np.where([placement.mirrored for placement in placements], -1.0, 1.0)[:, None]
+    poses[:, :2] *= (size / extent)[:, None, None]
+    poses[:, :2] += np.array([placement.centre for placement in placements])[:, :, None] * poses[:, 2:]
+    poses, tints, shadows = view @ poses, _tints(rng, count), _shadows(rng, size).tolist()
+    return [Look(pose, tint, tuple(shadow)) for pose, tint, shadow in zip(poses, tints, shadows, strict=True)]
 
 
-def _tint(rng: Rng) -> np.ndarray:
-    """Exposure, colour of the light, saturation and haze of one thing."""
-    saturation = rng.uniform(0.7, 1.15)
-    grey = np.full((3, 3), 1 / 3)
-    colours = saturation * np.eye(3) + (1 - saturation) * grey
-    gain = rng.uniform(0.82, 1.1) * rng.uniform(0.94, 1.06, 3)
-    tint = np.zeros((4, 4), np.float32)
-    tint[:3, :3] = gain[:, None] * colours
-    tint[:3, 3] = rng.uniform(0, 0.08)
-    tint[3, 3] = 1
-    return tint
+def _tints(rng: Rng, count: int) -> Float32:
+    """Exposure, colour of the light, saturation and haze of each thing, (N, 4, 4)."""
+    saturation = rng.uniform(0.7, 1.15, (count, 1, 1))
+    gain = rng.uniform(0.82, 1.1, (count, 1, 1)) * rng.uniform(0.94, 1.06, (count, 3, 1))
+    tints = np.zeros((count, 4, 4), np.float32)
+    tints[:, :3, :3] = gain * (saturation * np.eye(3) + (1 - saturation) / 3)
+    tints[:, :3, 3] = rng.uniform(0, 0.08, (count, 1))
+    tints[:, 3, 3] = 1
+    return tints
 
 
-def _shadow(rng: Rng, size: float) -> tuple[float, float, float, float]:
-    shift = rng.uniform(-0.08, 0.08), rng.uniform(0.0, 0.1)
-    dark = rng.uniform(0.2, 0.55) if rng.random() < 0.7 else 0.0
-    return dark, size * shift[0], size * shift[1], size * rng.uniform(0.015, 0.06)
+def _shadows(rng: Rng, size: np.ndarray) -> np.ndarray:
+    """(N, 4): how dark, shift x and y, blur."""
+    count = len(size)
+    dark = rng.uniform(0.2, 0.55, count) * (rng.random(count) < 0.7)
+    reach = rng.uniform((-0.08, 0.0, 0.015), (0.08, 0.1, 0.06), (count, 3))
+    return np.concatenate([dark[:, None], reach * size[:, None]], 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +97,7 @@ class Stage:
         """Draws a glyph; pixels that it covers by half or more become those of `number`."""
         patch, left, top = _warp(glyph, drawn.pose)
         mask = patch[:, :, 3] >= 128
-        whole = int(np.count_nonzero(mask))
+        whole = cv2.countNonZero(mask.view(np.uint8))
         if drawn.shadow[0]:
             self._darken(patch[:, :, 3], left, top, drawn.shadow)
         inside, frame = self._clip(patch, left, top)
@@ -115,29 +135,37 @@ class Stage:
     def visible(self, trace: Trace) -> tuple[tuple[int, int, int, int], int]:
         """The tight box of the pixels that a thing still owns (x1, y1, x2, y2, the last two beyond), and how many."""
         x1, y1, x2, y2 = trace.frame
-        mine = self.owner[y1:y2, x1:x2] == trace.number
-        columns, rows = np.flatnonzero(mine.any(0)), np.flatnonzero(mine.any(1))
-        if not len(rows):
+        mine = (self.owner[y1:y2, x1:x2] == trace.number).view(np.uint8)
+        left, top, width, height = cv2.boundingRect(mine) if mine.size else (0, 0, 0, 0)
+        if not width:
             return (0, 0, 0, 0), 0
-        box = (x1 + int(columns[0]), y1 + int(rows[0]), x1 + int(columns[-1]) + 1, y1 + int(rows[-1]) + 1)
-        return box, int(np.count_nonzero(mine))
+        return (x1 + left, y1 + top, x1 + left + width, y1 + top + height), cv2.countNonZero(mine)
+
+
+def _quad(pose: Homography, x: float, y: float) -> list[tuple[float, float]]:
+    """Where the four corners of a glyph go that reaches from -x, -y to x, y; in order around it."""
+    (a, b, c), (d, e, f), (g, h, i) = pose.tolist()
+    seen = []
+    for u, v in ((-x, -y), (x, -y), (x, y), (-x, y)):
+        depth = g * u + h * v + i
+        seen.append(((a * u + b * v + c) / depth, (d * u + e * v + f) / depth))
+    return seen
 
 
 def _warp(glyph: Glyph, pose: Homography) -> tuple[UInt8, int, int]:
     """A glyph as the camera sees it, (h, w, 4) RGBA multiplied by alpha, and the place of its corner in the picture."""
     width, height = glyph.size
-    corners = np.array([[-1, 1, 1, -1], [-1, -1, 1, 1], [2, 2, 2, 2]]) * np.array([[width], [height], [1]]) / 2
-    seen = pose @ corners  # (3, 4)
-    quad = seen[:2] / seen[2]
-    left, top = (int(v) for v in np.floor(quad.min(1)) - 1)
-    right, bottom = (int(v) for v in np.ceil(quad.max(1)) + 1)
-    longest = np.hypot(*(quad - np.roll(quad, 1, 1))).max()
-    level = min(len(glyph.levels) - 1, max(0, int(np.floor(np.log2(max(width, height) / longest)))))
+    quad = _quad(pose, width / 2, height / 2)
+    left, top = (floor(min(axis)) - 1 for axis in zip(*quad, strict=True))
+    right, bottom = (ceil(max(axis)) + 1 for axis in zip(*quad, strict=True))
+    longest = max(dist(quad[corner], quad[corner - 1]) for corner in range(4))
+    level = min(len(glyph.levels) - 1, max(0, floor(log2(max(width, height) / longest))))
     source = glyph.levels[level]
     rows, columns = source.shape[:2]
     # OpenCV's pixel (0, 0) is the middle of the corner pixel, a glyph's origin is the middle of the whole
     x, y = width / columns, height / rows
     to_origin = np.array([[x, 0, (x - width) / 2], [0, y, (y - height) / 2], [0, 0, 1]])
-    from_corner = np.array([[1, 0, -left - 0.5], [0, 1, -top - 0.5], [0, 0, 1]])
-    matrix = from_corner @ pose @ to_origin
+    matrix = pose @ to_origin
+    matrix[0] -= (left + 0.5) * matrix[2]
+    matrix[1] -= (top + 0.5) * matrix[2]
     return np.asarray(cv2.warpPerspective(source, matrix, (right - left, bottom - top))), left, top

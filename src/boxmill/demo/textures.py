@@ -88,7 +88,7 @@ def _ramp(rng: Rng, height: int, width: int) -> np.ndarray:
 
 def _blotches(rng: Rng, height: int, width: int) -> UInt8:
     base = _colour(rng)
-    field = _mix(_clouds(rng, height, width, min(height, width) / rng.uniform(3, 12)), _grain(rng, height, width), 0.25)
+    field = _mix(_clouds(rng, height, width, min(height, width) / rng.uniform(3, 12)), _grain(rng, height, width), 0.12)
     return _paint(field, _near(rng, base, 60), base, _near(rng, base, 60))
 
 

@@ -21,7 +21,7 @@ from boxmill.types import Float32
 __all__ = ["Accuracy", "Truth", "accuracies", "read_truth"]
 
 MAX_DET = 300  # boxes an image, as YOLO's validators take; COCO's AP looks at the best 100 of a class
-_NO_EVALUATOR = "--gt needs pycocotools or faster-coco-eval: pip install 'boxmill[eval]'"
+_NO_EVALUATOR = "--gt needs hotcoco or pycocotools: pip install 'boxmill[eval]'"
 _Row = dict[str, object]
 
 
@@ -128,13 +128,12 @@ def _evaluator(truth: Truth) -> Callable[[list[_Row]], tuple[float, float]]:
 
 def _classes() -> tuple[Any, Any]:
     """The COCO API of whichever package is here. Raises UsageError."""
+    with contextlib.suppress(ImportError):
+        import hotcoco
+
+        return hotcoco.COCO, hotcoco.COCOeval
     try:
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
-    except ImportError:
-        try:
-            from faster_coco_eval import COCO
-            from faster_coco_eval import COCOeval_faster as COCOeval
-        except ImportError as error:
-            raise UsageError(_NO_EVALUATOR) from error
-    return COCO, COCOeval
+        from pycocotools import coco, cocoeval
+    except ImportError as error:
+        raise UsageError(_NO_EVALUATOR) from error
+    return coco.COCO, cocoeval.COCOeval

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from boxmill.models.card import Card, find_card, load_card
+from boxmill.models.checkpoint import Checkpoint, read_checkpoint
 from boxmill.models.kind import Kind
 from boxmill.models.ledger import Note
 from boxmill.models.onnx_metadata import OnnxSummary, TensorInfo, read_onnx
@@ -11,6 +12,7 @@ from boxmill.models.resolve import Resolution, resolve
 
 __all__ = [
     "Card",
+    "Checkpoint",
     "Kind",
     "Note",
     "OnnxSummary",
@@ -18,6 +20,7 @@ __all__ = [
     "TensorInfo",
     "find_card",
     "load_card",
+    "read_checkpoint",
     "read_onnx",
     "recognize",
     "recognize_folder",

@@ -6,10 +6,12 @@ numbers are those of onnx.proto (ModelProto, GraphProto, ValueInfoProto); the en
 
 from __future__ import annotations
 
+import math
 import mmap
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
@@ -36,13 +38,13 @@ _ELEMENTS = (  # by TensorProto.DataType
     *("float64", "uint32", "uint64", "complex64", "complex128", "bfloat16"),
 )
 
-# Where tensors are: kind of message -> field number -> kind of message in it (onnx.proto).
+# Where tensors and operators are: kind of message -> field number -> kind of message in it (onnx.proto).
 _INSIDE: Mapping[str, Mapping[int, str]] = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
     "function": {7: "node", 11: "attribute"},
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
-    "node": {5: "attribute"},
+    "node": {4: "operator", 5: "attribute"},
     "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
     "sparse": {1: "tensor", 2: "tensor"},
 }
@@ -69,6 +71,8 @@ class OnnxSummary:
     inputs: tuple[TensorInfo, ...]  # without those that have an initializer
     outputs: tuple[TensorInfo, ...]
     external: tuple[Path, ...] = ()  # files beside it that hold weights, each checked to lie in its folder
+    numbers: Mapping[str, int] = field(default_factory=dict, compare=False)  # element type -> how many its tensors hold
+    operators: Mapping[str, int] = field(default_factory=dict, compare=False)  # "Conv" -> how many nodes
 
 
 def read_onnx(path: Path) -> OnnxSummary:
@@ -109,6 +113,10 @@ def _other(path: Path, kind: Kind) -> str:
     return f"{path}: expected an ONNX file, this is {kind.name}; {kind.advice}"
 
 
+def _element(number: int) -> str:
+    return _ELEMENTS[number] if number < len(_ELEMENTS) else f"type {number}"
+
+
 class _MalformedError(Exception):
     """The bytes break the wire format or a limit."""
 
@@ -128,6 +136,8 @@ class _Parser:
         self._data = data
         self._fields_left = _MAX_FIELDS
         self._text_left = _MAX_TEXT
+        self._numbers = Counter[str]()
+        self._operators = Counter[str]()
 
     def model(self, path: Path) -> OnnxSummary:
         """ModelProto: ir_version 1, producer_name 2, producer_version 3, graph 7, opset_import 8, metadata_props 14."""
@@ -153,9 +163,10 @@ class _Parser:
             raise _MalformedError("it holds no network graph")
         inputs, outputs = self._graph(graph)
         frozen = MappingProxyType(metadata)
-        external = check_external_data(path, self._external_data())
+        external = check_external_data(path, self._walk_graphs())
         made_by = " ".join(filter(None, producer))
-        return OnnxSummary(path, ir_version, opset, made_by, frozen, inputs, outputs, external)
+        counts = MappingProxyType(self._numbers), MappingProxyType(self._operators)
+        return OnnxSummary(path, ir_version, opset, made_by, frozen, inputs, outputs, external, *counts)
 
     def _graph(self, graph: _Span) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:
         """GraphProto: input 11, output 12."""
@@ -181,8 +192,12 @@ class _Parser:
                     if tensor_number == 8 and isinstance(name, _Span):
                         inputs.pop(self._text(name), None)
 
-    def _external_data(self) -> dict[str, int]:
-        """Location of each file of weights -> bytes that are needed of it, of every tensor of every nested graph."""
+    def _walk_graphs(self) -> dict[str, int]:
+        """Counts the operators and the numbers in tensors of every nested graph.
+
+        Returns:
+            Location of each file of weights -> bytes that are needed of it.
+        """
         needed: dict[str, int] = {}
         under_way = [("model", self._fields(_Span(0, len(self._data))))]
         while under_way:
@@ -196,28 +211,40 @@ class _Parser:
             if isinstance(value, int):
                 continue
             if inner == "tensor":
-                self._add_location(value, needed)
+                self._add_tensor(value, needed)
+            elif inner == "operator":
+                self._operators[self._text(value)] += 1
             elif len(under_way) > _MAX_DEPTH:
                 raise _MalformedError(f"its graphs are nested more than {_MAX_DEPTH} deep")
             else:
                 under_way.append((inner, self._fields(value)))
         return needed
 
-    def _add_location(self, span: _Span, needed: dict[str, int]) -> None:
-        """TensorProto: external_data 13 (StringStringEntryProto), data_location 14 (1 = external).
+    def _add_tensor(self, span: _Span, needed: dict[str, int]) -> None:
+        """TensorProto: dims 1, data_type 2, external_data 13 (StringStringEntryProto), data_location 14 (1 = external).
 
         Protobuf's own readers keep the last value of an enum that they know, in 32 bits: any 1 counts here.
         """
         entries: list[_Span] = []
-        external = False
+        dims: list[int] = []
+        element, external = 0, False
         for number, value in self._fields(span):
-            if number == 13 and isinstance(value, _Span):
+            if number == 1:
+                dims += [value] if isinstance(value, int) else self._packed(value)
+                if len(dims) > _MAX_DIMS:
+                    raise _MalformedError(f"a tensor has more than {_MAX_DIMS} dimensions")
+            elif number == 2 and isinstance(value, int):
+                element = value
+            elif number == 13 and isinstance(value, _Span):
                 entries.append(value)
             elif number == 14 and isinstance(value, int):
                 external = external or value & 0xFFFFFFFF == 1
+        self._numbers[_element(element)] += math.prod(dims)
         if not external:
             return
-        pairs = [self._entry(entry) for entry in entries]
+        self._add_location([self._entry(entry) for entry in entries], needed)
+
+    def _add_location(self, pairs: list[tuple[str, str]], needed: dict[str, int]) -> None:
         numbers = {key: int(text) for key, text in pairs if key in ("offset", "length") and _DIGITS.fullmatch(text)}
         end = numbers.get("offset", 0) + numbers.get("length", 0)
         for location in [text for key, text in pairs if key == "location"] or [""]:
@@ -236,8 +263,15 @@ class _Parser:
                         element = content
                     elif part == 2 and isinstance(content, _Span):
                         dims = self._dims(content)
-        known = _ELEMENTS[element] if element < len(_ELEMENTS) else f"type {element}"
-        return TensorInfo(name, known, dims)
+        return TensorInfo(name, _element(element), dims)
+
+    def _packed(self, span: _Span) -> list[int]:
+        values: list[int] = []
+        position = span.start
+        while position < span.stop and len(values) <= _MAX_DIMS:
+            value, position = self._varint(position, span.stop)
+            values.append(value)
+        return values
 
     def _dims(self, span: _Span) -> tuple[Dim, ...]:
         """TensorShapeProto: dim 1 (dim_value 1 | dim_param 2). Sizes below 1 are how some exporters say unknown."""

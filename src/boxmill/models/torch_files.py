@@ -9,6 +9,9 @@ import zipfile
 import zlib
 from pathlib import Path
 
+from boxmill.errors import ModelError
+from boxmill.models.checkpoint import read_checkpoint
+from boxmill.models.checkpoint_facts import checkpoint_facts
 from boxmill.models.kind import Kind
 from boxmill.models.pickles import Pickle, scan_pickle
 
@@ -86,7 +89,7 @@ def _describe(path: Path, scanned: Pickle, form: str) -> Kind:
         )
     if modules & {"models.yolo", "models.common"}:
         if classes & _YOLOV9:
-            return _repository("YOLOv9", "python export.py --weights", path, " --include onnx --dynamic", facts)
+            return _yolov9(path, facts)
         if classes & _YOLOV7:
             return _repository("YOLOv7", "python export.py --weights", path, " --grid", facts)
         return _repository("YOLOv5", "python export.py --weights", path, " --include onnx --dynamic", facts)
@@ -110,6 +113,16 @@ def _ultralytics(path: Path, scanned: Pickle, facts: tuple[tuple[str, str], ...]
     dynamic = "" if task.startswith("RTDETR") else " dynamic=True"
     command = f"yolo export {shlex.quote(f'model={path}')} format=onnx{dynamic}"
     return Kind(f"an Ultralytics checkpoint ({task})", f"export it to ONNX with\n{command}", facts)
+
+
+def _yolov9(path: Path, facts: tuple[tuple[str, str], ...]) -> Kind:
+    name = "a YOLOv9 checkpoint"
+    try:
+        checkpoint = read_checkpoint(path)
+    except ModelError as error:
+        return Kind(name, str(error).removeprefix(f"{path}: "), facts)
+    command = f"boxmill convert {shlex.quote(str(path))} {shlex.quote(str(path.with_suffix('.onnx')))}"
+    return Kind(name, f"convert it to ONNX with\n{command}", (facts[0], *checkpoint_facts(checkpoint)))
 
 
 def _repository(name: str, before: str, path: Path, after: str, facts: tuple[tuple[str, str], ...]) -> Kind:

@@ -5,22 +5,29 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from numbers import Real
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from boxmill import _native
 from boxmill.errors import UsageError
+from boxmill.post.cost import PostprocessCost
 from boxmill.post.heads import LEVELS, MOST, Floats, Levels, as_list, batch_of, check_head, class_ids, plain
-from boxmill.types import Detections, Float32, Geometry, HeadSpec
+from boxmill.types import Detections, Float32, Geometry, HeadSpec, NmsMethod
 
 __all__ = ["Postprocessor"]
 
 # Numbers as in native/api.hpp.
 _HEADS = {"yolo": 0, "yolov5": 1, "yolox": 2, "nanodet": 3, "detr": 4, "end2end": 5, "triple": 5}
 _ACTIVATIONS = {"none": 0, "sigmoid": 1, "softmax": 2}
-_Found = list[tuple[bytearray, int, float | None, int]] | None
+_NMS = {"hard": 0, "soft": 1, "soft-gaussian": 2}
+_SELECTED = ("detr", "end2end", "triple")
+
+_Cost = tuple[int, int, tuple[float, float, float, float, float]]
+_Image = tuple[bytearray, int, float | None, int, _Cost | None]
+_Found = list[_Image]
 _Array = npt.NDArray[Any]
 
 
@@ -43,9 +50,15 @@ class Postprocessor:
         agnostic: NMS between boxes of different classes as well.
         multi_label: every (anchor, class) pair above `conf` is a candidate, as in validation; otherwise only the best
             class of each anchor, as in prediction. `end2end` and `triple` have one class a row in any case.
+        nms: `hard` drops. `soft`: overlapped boxes lose score instead, by 1 - IoU where IoU > `iou`; `soft-gaussian`:
+            by exp(-IoU^2 / sigma), without a threshold (`boxmill.post.soft_nms`). Objects then have their decayed
+            scores, are ordered by them, and are dropped when these are not above `conf` any more. `cut` is the higher
+            one of the score of candidate max_nms + 1, before any decay, and the decayed one of survivor max_det + 1;
+            what scores above it is as without limits.
+        sigma: the Gaussian's, above 0; the others have none.
 
     Raises:
-        UsageError: an option is out of range.
+        UsageError: an option is out of range, or soft NMS for a head that is selected inside the network.
     """
 
     head: HeadSpec
@@ -56,6 +69,8 @@ class Postprocessor:
     classes: tuple[int, ...] | None = None
     agnostic: bool = False
     multi_label: bool = False
+    nms: NmsMethod = "hard"
+    sigma: float = 0.5
 
     def __post_init__(self) -> None:
         """Refuse options that are out of range."""
@@ -70,6 +85,22 @@ class Postprocessor:
         if self.classes is not None and any(label < 0 for label in self.classes):
             raise UsageError(f"class ids are 0 or more, got {min(self.classes)}")
         check_head(self.head)
+        self._check_nms()
+
+    def _check_nms(self) -> None:
+        if self.nms not in _NMS:
+            raise UsageError(f"nms must be one of {', '.join(_NMS)}, got {self.nms!r}")
+        if not isinstance(self.sigma, Real) or not 0 < self.sigma < math.inf:
+            raise UsageError(f"sigma must be a number above 0, got {self.sigma!r}")
+        if self.nms != "hard" and self.head.type in _SELECTED:
+            raise UsageError(
+                f"nms {self.nms!r}: the network of a {self.head.type} head has already selected its boxes, "
+                "so none overlap whose scores could decay; leave nms out"
+            )
+        if self.nms == "soft" and self.iou is None:
+            raise UsageError(
+                "nms 'soft' decays scores where the IoU is above iou, which is None; give a number from 0 to 1"
+            )
 
     def __call__(
         self, raw: _Array | Sequence[_Array], network: tuple[int, int], geometries: Sequence[Geometry] | None = None
@@ -98,16 +129,45 @@ class Postprocessor:
         Raises:
             UsageError: the array, `network` and `geometries` do not fit the head or each other.
         """
+        return [_detections(image) for image in self._found(raw, network, geometries, False)]
+
+    def cost(
+        self, raw: _Array | Sequence[_Array], network: tuple[int, int], geometries: Sequence[Geometry] | None = None
+    ) -> list[PostprocessCost]:
+        """The same objects, and what each image's cost, by a copy of the same native code that counts and takes times.
+
+        `boxmill.post.cost.cost_table` prints it. Arguments and errors are those of the call, which measures nothing.
+        """
+        costs = []
+        for image in self._found(raw, network, geometries, True):
+            candidates, tests, seconds = cast(_Cost, image[4])
+            costs.append(PostprocessCost(_detections(image), candidates, tests, *(1e6 * step for step in seconds)))
+        return costs
+
+    def _found(
+        self,
+        raw: _Array | Sequence[_Array],
+        network: tuple[int, int],
+        geometries: Sequence[Geometry] | None,
+        with_cost: bool,
+    ) -> _Found:
         if len(network) != 2 or not all(1 <= side <= MOST for side in network):
             raise UsageError(f"network must be the height and width of the network's input, got {network}")
         arrays = as_list(raw)
-        found = (self._levels if self.head.type in LEVELS else self._whole)(arrays, network, geometries)
+        read = self._levels if self.head.type in LEVELS else self._whole
+        found = read(arrays, network, geometries, with_cost)
         if found is None:
             shapes = ", ".join(str(array.shape) for array in arrays)
             raise UsageError(f"a head of shape {shapes} has more anchors or classes than {MOST}")
-        return [_detections(*image) for image in found]
+        return found
 
-    def _whole(self, raw: Sequence[_Array], network: tuple[int, int], geometries: Sequence[Geometry] | None) -> _Found:
+    def _whole(
+        self,
+        raw: Sequence[_Array],
+        network: tuple[int, int],
+        geometries: Sequence[Geometry] | None,
+        with_cost: bool,
+    ) -> _Found | None:
         """Heads of one array, in which an anchor has its box and its scores."""
         if len(raw) != 1:
             raise UsageError(f"expected one raw head, got {len(raw)} arrays; name the right one in head.outputs")
@@ -117,13 +177,19 @@ class Postprocessor:
         places = None if geometries is None else _places(geometries, len(heads), network)
         if self.head.type == "yolo" and _lies_transposed(heads):
             rows = heads.transpose(0, 2, 1)  # anchors as a detr head in one array has them
-            return self._native_levels("detr", Levels([(rows, 4, rows, 0)], classes), network, wanted, places)
-        found = self._native_whole(heads, network, wanted, places)
-        return found if found is not None else self._native_whole(plain(heads)[0], network, wanted, places)
+            levels = Levels([(rows, 4, rows, 0)], classes)
+            return self._native_levels("detr", levels, network, wanted, places, with_cost)
+        found = self._native_whole(heads, network, wanted, places, with_cost)
+        return found if found is not None else self._native_whole(plain(heads)[0], network, wanted, places, with_cost)
 
     def _native_whole(
-        self, heads: Floats, network: tuple[int, int], wanted: bytearray | None, places: Float32 | None
-    ) -> _Found:
+        self,
+        heads: Floats,
+        network: tuple[int, int],
+        wanted: bytearray | None,
+        places: Float32 | None,
+        with_cost: bool,
+    ) -> _Found | None:
         return _native.postprocess(
             heads,
             _HEADS[self.head.type],
@@ -135,20 +201,28 @@ class Postprocessor:
             math.inf if self.iou is None else self.iou,
             self.max_det,
             self.max_nms,
+            (_NMS[self.nms], self.sigma),
             wanted,
             self.agnostic,
             self.multi_label,
             places,
+            with_cost,
         )
 
-    def _levels(self, raw: Sequence[_Array], network: tuple[int, int], geometries: Sequence[Geometry] | None) -> _Found:
+    def _levels(
+        self,
+        raw: Sequence[_Array],
+        network: tuple[int, int],
+        geometries: Sequence[Geometry] | None,
+        with_cost: bool,
+    ) -> _Found | None:
         """Heads whose class scores and boxes lie apart."""
         levels = LEVELS[self.head.type](raw, self.head, network)
         wanted = None
         if self.classes is not None and levels.labels is None:
             wanted = _wanted(self.classes, levels.classes)
         places = None if geometries is None else _places(geometries, len(levels.arrays[0][0]), network)
-        return self._native_levels(self.head.type, levels, network, wanted, places)
+        return self._native_levels(self.head.type, levels, network, wanted, places, with_cost)
 
     def _native_levels(
         self,
@@ -157,7 +231,8 @@ class Postprocessor:
         network: tuple[int, int],
         wanted: bytearray | None,
         places: Float32 | None,
-    ) -> _Found:
+        with_cost: bool,
+    ) -> _Found | None:
         head, nanodet = self.head, head_type == "nanodet"
         return _native.postprocess_levels(
             levels.arrays,
@@ -173,10 +248,12 @@ class Postprocessor:
             ),
             network,
             (self.conf, math.inf if self.iou is None else self.iou, self.max_det, self.max_nms),
+            (_NMS[self.nms], self.sigma),
             wanted,
             self.agnostic,
             self.multi_label,
             places,
+            with_cost,
         )
 
 
@@ -226,8 +303,9 @@ def _places(geometries: Sequence[Geometry], images: int, network: tuple[int, int
     return np.array(places, np.float32).reshape(images, 6)
 
 
-def _detections(found: bytearray, count: int, cut: float | None, nan: int) -> Detections:
+def _detections(image: _Image) -> Detections:
     """Four views of one buffer."""
+    found, count, cut, nan, _ = image
     return Detections(
         np.frombuffer(found, np.float32, 4 * count).reshape(count, 4),
         np.frombuffer(found, np.float32, count, 16 * count),

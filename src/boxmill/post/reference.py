@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from boxmill.post.reference_heads import DECODERS, Decoded
-from boxmill.types import Detections, Float32, Geometry, HeadSpec, Tags
+from boxmill.types import Detections, Float32, Geometry, HeadSpec, NmsMethod, Tags
 
 __all__ = [
     "NmsResult",
@@ -102,7 +102,8 @@ def soft_nms(
     """Class-aware Soft-NMS (arXiv 1704.04503): kept rows, by decayed score, and those scores, decayed in double.
 
     The best box, the lower index on ties, multiplies the scores of the others of its class by 1 - IoU where that is
-    greater than float32(iou) (`linear`), or by exp(-IoU^2 / sigma) (`gaussian`). Only scores > float32(conf) remain.
+    greater than float32(iou) (`linear`), or by exp(-IoU^2 / sigma) (`gaussian`). Only boxes whose score, rounded to
+    float32, is > float32(conf) remain.
     """
     numbers = ~(np.isnan(boxes).any(axis=1) | np.isnan(scores))  # (N,)
     rows = np.flatnonzero(numbers & (scores > np.float32(conf)))
@@ -123,7 +124,8 @@ def soft_nms(
         with np.errstate(all="ignore"):
             factors = 1 - doubles if method == "linear" else np.exp(-(doubles * doubles) / sigma)
             current = np.where(overlapping, current * factors, current)
-        rows, current = rows[current > np.float32(conf)], current[current > np.float32(conf)]
+        remaining = current.astype(np.float32) > np.float32(conf)
+        rows, current = rows[remaining], current[remaining]
     return np.array(kept, np.int64), np.array(decayed).astype(np.float32)
 
 
@@ -141,6 +143,8 @@ class Options:
     classes: tuple[int, ...] | None = None
     agnostic: bool = False
     multi_label: bool = False
+    nms: NmsMethod = "hard"
+    sigma: float = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -212,6 +216,28 @@ def _candidates(decoded: Decoded, options: Options) -> _Candidates:
     return (_all_classes if options.multi_label else _best_classes)(decoded, options)
 
 
+def _suppressed(boxes: Float32, scores: Float32, classes: Int64 | None, options: Options) -> tuple[NmsResult, Float32]:
+    """Hard or soft NMS of candidates, and the scores of what it keeps."""
+    if options.nms == "hard":
+        result = nms(boxes, scores, classes, iou=options.iou, max_nms=options.max_nms, max_det=options.max_det)
+        return result, scores[result.kept]
+    best = nms(boxes, scores, iou=None, max_nms=options.max_nms)  # only order and limit
+    rows = np.sort(best.kept)
+    soft, decayed = soft_nms(
+        boxes[rows],
+        scores[rows],
+        None if classes is None else classes[rows],
+        method="gaussian" if options.nms == "soft-gaussian" else "linear",
+        iou=0.0 if options.iou is None else options.iou,
+        sigma=options.sigma,
+        conf=options.conf,
+    )
+    lost = [float(score) for score in decayed[options.max_det :][:1]]
+    lost += [] if best.cut is None else [best.cut]
+    kept = rows[soft[: options.max_det]]
+    return NmsResult(kept, best.nan, max(lost, default=None)), decayed[: options.max_det]
+
+
 def to_source(boxes: Float32, geometry: Geometry) -> Float32:
     """(N, 4) network pixels -> source pixels, (x - pad) / scale, then clipped to [0, width] x [0, height]."""
     scale = np.array(geometry.scale * 2, np.float32)  # (4,)
@@ -241,7 +267,10 @@ def postprocess(
        its class. NaN scores are dropped and counted, and so are candidates of which a box coordinate is NaN, raw or
        decoded. Rows that a network does not use (score 0, or a class below 0) are dropped and not counted.
     3. NMS in network pixels, unclipped, by class unless `agnostic`; equal scores go to the lower (anchor, class). With
-       iou None there is no suppression; order and limits remain.
+       iou None there is no suppression; order and limits remain. With `nms` soft or soft-gaussian, `soft_nms` of the
+       best `max_nms` candidates, equal ones as above; objects then have their decayed scores and are in the order of
+       those before they are rounded to float32, and `cut` is the higher one of the score of candidate max_nms + 1 and
+       the decayed score of survivor max_det + 1: what scores above it is as without limits.
     4. Boxes to source pixels and clipped, where `geometry` is given.
     """
     parts = [raw] if isinstance(raw, np.ndarray) else raw
@@ -251,11 +280,11 @@ def postprocess(
     nan = found.nan + (0 if decoded.objectness is None else int(np.count_nonzero(np.isnan(decoded.objectness))))
     boxes = decoded.boxes[found.anchors]  # (n, 4)
     classes = None if options.agnostic else found.classes
-    result = nms(boxes, found.scores, classes, iou=options.iou, max_nms=options.max_nms, max_det=options.max_det)
+    result, scores = _suppressed(boxes, found.scores, classes, options)
     boxes = boxes[result.kept]
     return Detections(
         boxes=boxes if geometry is None else to_source(boxes, geometry),
-        scores=found.scores[result.kept],
+        scores=scores,
         classes=found.classes[result.kept].astype(np.int32),
         indices=found.anchors[result.kept].astype(np.int32),
         cut=result.cut,

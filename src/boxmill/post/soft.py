@@ -34,9 +34,12 @@ def soft_nms(
 
     Again and again the box of the highest score is picked, the lower index on ties, and the scores of all other boxes
     of its class decay: `linear`, by the factor 1 - IoU where IoU > float32(iou); `gaussian`, by exp(-IoU^2 / sigma). A
-    box goes when its score is not > float32(conf) any more. IoU is that of `nms`, in float32; scores decay in double
-    and are rounded to float32 at the end (`boxmill.post.reference.soft_nms`). A row with a NaN score or coordinate is
-    dropped, and a NaN IoU decays nothing.
+    box goes when its score, rounded to float32, is not > float32(conf) any more. IoU is that of `nms`, in float32;
+    scores decay in double and are rounded to float32 at the end (`boxmill.post.reference.soft_nms`). A row with a NaN
+    score or coordinate is dropped, and a NaN IoU decays nothing.
+
+    The answer at a higher `conf` is exactly the part of this one that scores above it: a box is picked after all that
+    score more, so what falls below that threshold only decays what is below it already.
 
     Args:
         boxes: (N, 4) float32 (or float16) x1, y1, x2, y2, in any unit.

@@ -43,9 +43,10 @@ def check_available(precision: str) -> None:
     Raises:
         UsageError: the package is missing, or the precision is not one it has on a CPU.
     """
-    if precision == "bf16":
+    if precision not in ("auto", "fp32"):
         raise UsageError(
-            "--precision bf16: ONNX Runtime computes in fp32 on a CPU; leave --precision out, or use --runtime openvino"
+            f"--precision {precision}: ONNX Runtime computes in fp32 on a CPU; leave --precision out, "
+            "or use --runtime openvino"
         )
     if find_spec("onnxruntime") is None:
         raise UsageError(

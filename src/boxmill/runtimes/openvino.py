@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OpenVinoOptions", "OpenVinoRuntime", "effective_precision", "has_native_bf16"]
 
-Precision = Literal["auto", "fp32", "bf16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 _MOST_COPIES = 1 << 30  # bytes of weights that the threads' own networks of all shapes may hold together
 _BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})  # x86-64 and aarch64 names in /proc/cpuinfo
@@ -161,6 +161,8 @@ def effective_precision(wanted: Precision) -> Literal["fp32", "bf16"]:
     """What a network runs in on this processor. Raises ModelError where the precision is impossible."""
     if wanted == "auto":
         return "bf16" if has_native_bf16() else "fp32"
+    if wanted == "fp16":
+        raise ModelError("precision fp16 is for GPUs; on a CPU use --precision auto, bf16 or fp32")
     if wanted == "bf16" and not has_native_bf16():
         raise ModelError(
             "precision bf16 needs a processor with bfloat16 instructions (avx512_bf16, amx_bf16); "

@@ -16,6 +16,7 @@ __all__ = ["MAX_COMPONENT", "FolderNames", "encode_component", "external_key", "
 
 MAX_COMPONENT = 200  # bytes; with ".json" and a temporary suffix it still fits the 255 of every common file system
 _KEPT = 100  # bytes of the original name that a shortened one keeps
+_WRITTEN = re.compile(r"\.(json|jpg)(\.tmp)?\Z")  # what results and pictures have after their key
 _SHORTENED = re.compile(r".*-[0-9a-f]{16}", re.DOTALL)
 
 
@@ -57,11 +58,11 @@ class FolderNames:
         names = partial(chain, files, folders)
         folded = np.fromiter((hash(_folded(name)) for name in names()), np.int64, len(files) + len(folders))
         self._meeting = _meeting(names, folded)
-        # where the result of an entry is written: as `<key>.json.tmp` first
-        written = {fold for fold in map(_folded, folders) if fold.endswith((".json", ".json.tmp"))}
-        beside = {fold.removesuffix(".tmp").removesuffix(".json") for fold in written}
+        # where the result or the picture of an entry is written: as `<key>.json.tmp` first
+        written = {fold for fold in map(_folded, folders) if _WRITTEN.search(fold)}
+        beside = {_WRITTEN.sub("", fold) for fold in written}
         beside = {fold for name in names() if (fold := _folded(name)) in beside} if beside else set()
-        self._results = {fold for fold in written if fold.removesuffix(".tmp").removesuffix(".json") in beside}
+        self._results = {fold for fold in written if _WRITTEN.sub("", fold) in beside}
         self._some = bool(self._meeting or self._results) or any(_is_long(name) for name in names())
 
     def component(self, name: bytes, *, folder: bool) -> str:

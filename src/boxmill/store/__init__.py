@@ -13,6 +13,7 @@ from boxmill.store.journal import Entry, Journal, next_epoch, recover
 from boxmill.store.ledger import RunLedger
 from boxmill.store.lock import RunLock
 from boxmill.store.manifest import Input, Manifest, NewInput, write_manifest
+from boxmill.store.pictures import Paint, PictureFiles
 from boxmill.store.projections import (
     MAX_JSON_FILES,
     JsonFiles,
@@ -49,6 +50,8 @@ __all__ = [
     "JsonStyle",
     "Manifest",
     "NewInput",
+    "Paint",
+    "PictureFiles",
     "Record",
     "RunLedger",
     "RunLock",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from time import monotonic
+from time import monotonic, time
 
 from boxmill.store.journal import Entry, Journal
 from boxmill.types import Outcome
@@ -55,7 +55,7 @@ class JournalWriter:
             OutputError: the journal cannot be written (disk full, ...); the outcomes not yet reported by `kept` may be
                 lost, and the run must stop.
         """
-        entry = Entry.of(outcome, attempt, self._conf)
+        entry = Entry.of(outcome, attempt, self._conf, time())
         with self._changed:
             self._changed.wait_for(lambda: self._error or len(self._pending) + self._committing < MAX_PENDING)
             self._raise()

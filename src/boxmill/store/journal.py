@@ -51,11 +51,13 @@ class Entry(NamedTuple):
     conf: float | None = None  # only what scores above it is counted and shown
 
     @classmethod
-    def of(cls, content: Outcome | Attempt, attempt: int = 1, conf: float | None = None) -> Entry:
-        """Encodes; `attempt` and `conf` as for `boxmill.store.records.encode`."""
+    def of(
+        cls, content: Outcome | Attempt, attempt: int = 1, conf: float | None = None, at: float | None = None
+    ) -> Entry:
+        """Encodes; `attempt`, `conf` and `at` as for `boxmill.store.records.encode`."""
         if isinstance(content, Attempt):
             return cls(encode_attempt(content), content)
-        return cls(encode(content, attempt, conf), content, conf)
+        return cls(encode(content, attempt, conf, at), content, conf)
 
 
 def segments(directory: str | os.PathLike[str]) -> list[Segment]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from time import time
 
 from boxmill.store.contents import Contents
 from boxmill.store.journal import Entry, Journal, recover
@@ -76,7 +77,7 @@ class RunLedger:
             self._files.write(outcome)
         contents = Contents()
         contents.add_outcome(outcome)
-        self._record(Entry.of(outcome, max(1, self.attempts(index))), contents)
+        self._record(Entry.of(outcome, max(1, self.attempts(index)), at=time()), contents)
 
     def close(self) -> None:
         """Seals what the supervisor wrote. Raises OutputError."""

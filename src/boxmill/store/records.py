@@ -52,6 +52,7 @@ class Record(msgspec.Struct, frozen=True):
     cut: float | None = None
     nan: int = 0
     conf: float | None = None  # what is shown scores above this; None: all that was kept
+    at: float | None = None  # when it ended: seconds since 1970; None: written before this was recorded
     ms: dict[str, float] = {}
     stage: str = ""
     code: str = ""
@@ -111,13 +112,14 @@ def decode(line: bytes) -> Record:
     return _DECODER.decode(line)
 
 
-def encode(outcome: Outcome, attempt: int = 1, conf: float | None = None) -> bytes:
+def encode(outcome: Outcome, attempt: int = 1, conf: float | None = None, at: float | None = None) -> bytes:
     """One line, ended by a newline.
 
     Args:
         outcome: what became of an input.
         attempt: how often it has been worked on.
         conf: where less than was kept is to be shown, the score above which it is.
+        at: when it ended, seconds since 1970; kept to the millisecond.
     """
     start = f'{{"v":1,"i":{outcome.index},"key":{_string(outcome.key)},"status":'
     size = "" if outcome.size is None else f',"wh":[{outcome.size[0]},{outcome.size[1]}]'
@@ -134,7 +136,7 @@ def encode(outcome: Outcome, attempt: int = 1, conf: float | None = None) -> byt
         found = outcome.result
         cut = "null" if found.cut is None else _finite(repr(float(found.cut)))
         end = f'"ok","attempt":{attempt}{size},"det":[{_rows(found)}],"cut":{cut},"nan":{found.nan}{_conf(conf)}'
-    return f'{start}{end},"ms":{{{_times(outcome.times)}}}}}\n'.encode()
+    return f'{start}{end}{_at(at)},"ms":{{{_times(outcome.times)}}}}}\n'.encode()
 
 
 def encode_attempt(attempt: Attempt) -> bytes:
@@ -172,6 +174,10 @@ def _finite(numbers: str) -> str:
 
 def _conf(conf: float | None) -> str:
     return "" if conf is None else f',"conf":{float(conf)!r}'
+
+
+def _at(at: float | None) -> str:
+    return "" if at is None else f',"at":{at:.3f}'
 
 
 def _times(times: Mapping[str, float]) -> str:

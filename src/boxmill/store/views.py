@@ -3,7 +3,8 @@
 Greedy NMS is a prefix in score order: what scores above C is decided by nothing that scores less, and a limit takes
 away the lowest. So the objects above C of a run at a lower threshold are the objects of a run at C, bit for bit, and a
 limit has taken one away from them exactly if `cut` is above C. (With an objectness, as long as no class score is above
-1.) `nan` alone may be higher: more candidates were looked at.
+1.) Soft NMS is a prefix too: a box decays others only once it is the best one left, so one whose decayed score is not
+above C changes none that is. `nan` alone may be higher: more candidates were looked at.
 """
 
 from __future__ import annotations
