@@ -1,7 +1,8 @@
 """What is asked of which cell, and how far the network is from it.
 
 Cells are chosen by how well the network already agrees: score^a * IoU^b, the best K inside each box (task-aligned
-assignment, arXiv 2108.07755). Class scores are trained towards that agreement, boxes by generalised IoU (arXiv 1902.09630).
+assignment, arXiv 2108.07755). Class scores are trained towards that agreement, boxes by generalised IoU
+(arXiv 1902.09630).
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ class Truth:
         return Truth(self.boxes.to(device), self.classes.to(device), self.valid.to(device))
 
 
-def loss(logits: Tensor, boxes: Tensor, centres: Tensor, strides: Tensor, truth: Truth) -> tuple[Tensor, dict[str, float]]:
+def loss(
+    logits: Tensor, boxes: Tensor, centres: Tensor, strides: Tensor, truth: Truth
+) -> tuple[Tensor, dict[str, float]]:
     """The loss of a batch, and its parts to look at.
 
     Args:
@@ -55,11 +58,13 @@ def loss(logits: Tensor, boxes: Tensor, centres: Tensor, strides: Tensor, truth:
     return class_loss + BOX_WEIGHT * box_loss, parts
 
 
-def assign(scores: Tensor, boxes: Tensor, centres: Tensor, strides: Tensor, truth: Truth) -> tuple[Tensor, Tensor, Tensor]:
+def assign(
+    scores: Tensor, boxes: Tensor, centres: Tensor, strides: Tensor, truth: Truth
+) -> tuple[Tensor, Tensor, Tensor]:
     """Score targets (B, A, C), the box (B, A) that each cell belongs to, and the weight (B, A) of its box loss.
 
-    A cell belongs to a box if its centre lies inside and it is among the best; to the one with the highest IoU where
-    there are several. A box without such a cell takes the one whose centre is nearest: small targets must be learnt too.
+    A cell belongs to a box if its centre lies inside and it is among the best; to the one with the highest IoU
+    where there are several. A box without such a cell takes the one with the nearest centre, so that small ones are learnt.
     """
     count, anchors, classes = scores.shape
     most = truth.boxes.shape[1]
@@ -120,7 +125,11 @@ def generalised_iou(one: Tensor, other: Tensor) -> Tensor:
 
 
 def _common(one: Tensor, other: Tensor) -> Tensor:
-    return (torch.minimum(one[..., 2:], other[..., 2:]) - torch.maximum(one[..., :2], other[..., :2])).clamp(min=0).prod(-1)
+    return (
+        (torch.minimum(one[..., 2:], other[..., 2:]) - torch.maximum(one[..., :2], other[..., :2]))
+        .clamp(min=0)
+        .prod(-1)
+    )
 
 
 def _area(boxes: Tensor) -> Tensor:

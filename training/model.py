@@ -1,8 +1,8 @@
 """The demo's network: a small anchor-free detector with a `yolo` head (4 + C, A).
 
 A convolutional trunk with feature maps at strides 8, 16 and 32, a feature pyramid (arXiv 1612.03144) with a second,
-upward path (arXiv 1803.01534), and two towers that all strides share, one for classes and one for boxes. Each cell gives
-the distances from its centre to the four sides, in strides (FCOS, arXiv 1904.01355).
+upward path (arXiv 1803.01534), and two towers that all strides share, one for classes and one for boxes. Each cell
+gives the distances from its centre to the four sides, in strides (FCOS, arXiv 1904.01355).
 """
 
 from __future__ import annotations
@@ -145,3 +145,12 @@ def cell_centres(x: Tensor, stride: int) -> Tensor:
     right = torch.arange(width, device=x.device, dtype=torch.float32)
     row, column = torch.meshgrid(down, right, indexing="ij")
     return (torch.stack([column, row], -1).reshape(-1, 2) + 0.5) * stride
+
+
+def without_normalisation(network: nn.Module) -> nn.Module:
+    """The same function with every batch normalisation folded into the convolution before it; for a network in eval."""
+    for part in network.modules():
+        if isinstance(part, nn.Sequential) and len(part) == 3 and isinstance(part[1], nn.BatchNorm2d):
+            part[0] = torch.nn.utils.fusion.fuse_conv_bn_eval(part[0], part[1])
+            part[1] = nn.Identity()
+    return network

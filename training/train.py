@@ -16,9 +16,9 @@ from pathlib import Path
 
 import torch
 from data import Crops, collate, read_scenes
-from losses import loss
+from losses import Truth, loss
 from model import Detector
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 WARM_UP = 500  # steps
@@ -54,8 +54,8 @@ def main() -> None:
             print(f"step {step}/{arguments.steps}: {shown}; {time.perf_counter() - started:.0f} s", flush=True)
             sums = dict.fromkeys(sums, 0.0)
         if step % SAVE_EVERY == 0:
-            save(checkpoint, model=model, average=average, optimizer=optimizer, step=step)
-    torch.save({"names": names, "state": average.cpu().state_dict()}, arguments.out)
+            save(checkpoint, step, names, model=model, average=average, optimizer=optimizer)
+    torch.save({"names": names, "average": average.cpu().state_dict()}, arguments.out)
 
 
 def parse() -> argparse.Namespace:
@@ -87,7 +87,9 @@ def schedule(step: int, steps: int) -> float:
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def train_step(model, optimizer, images, truth, device) -> dict[str, float]:
+def train_step(
+    model: Detector, optimizer: torch.optim.Optimizer, images: Tensor, truth: Truth, device: torch.device
+) -> dict[str, float]:
     batch = (images.float() / 255).to(memory_format=torch.channels_last)
     with torch.autocast(device.type, torch.bfloat16):
         raw = model.raw(batch)
@@ -112,14 +114,15 @@ def follow(average: nn.Module, model: nn.Module, step: int) -> None:
             value.copy_(new)
 
 
-def save(path: Path, step: int, **parts: object) -> None:
+def save(path: Path, step: int, names: list[str], **parts: nn.Module | torch.optim.Optimizer) -> None:
     temporary = path.with_suffix(".tmp")
-    torch.save({"step": step, **{name: part.state_dict() for name, part in parts.items()}}, temporary)
+    torch.save({"step": step, "names": names, **{name: part.state_dict() for name, part in parts.items()}}, temporary)
     temporary.replace(path)
 
 
 def restored(path: Path, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> int:
     state = torch.load(path, weights_only=True)
+    print(f"going on from step {state['step']} of {path}", flush=True)
     model.load_state_dict(state["model"])
     average.load_state_dict(state["average"])
     optimizer.load_state_dict(state["optimizer"])
