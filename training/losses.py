@@ -64,7 +64,7 @@ def assign(
     """Score targets (B, A, C), the box (B, A) that each cell belongs to, and the weight (B, A) of its box loss.
 
     A cell belongs to a box if its centre lies inside and it is among the best; to the one with the highest IoU
-    where there are several. A box without such a cell takes the one with the nearest centre, so that small ones are learnt.
+    where there are several. A box without such a cell takes the one with the nearest centre: small ones are learnt too.
     """
     count, anchors, classes = scores.shape
     most = truth.boxes.shape[1]
