@@ -49,7 +49,7 @@ from boxmill.worker import Order
 
 __all__ = ["WORKER", "Mill"]
 
-WORKER: Sequence[str] = (sys.executable, "-m", "boxmill.worker")
+WORKER: Sequence[str] = (sys.executable, "-P", "-m", "boxmill.worker")  # -P: the folder of the call may hold a numpy.py
 
 
 @dataclass(frozen=True, slots=True)

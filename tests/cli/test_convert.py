@@ -94,6 +94,8 @@ def test_flags_that_do_not_fit_are_refused(here: Path, weights: Path, capfd: pyt
         ([*run, "--compile"], 2, "only for --runtime torch"),
         ([*run, "--runtime", "torch", "--device", "tpu"], 2, "expected auto, cpu, cuda, cuda:N or N"),
         ([*run, "--precision", "fp16"], 4, "fp16 is for GPUs"),
+        ([*run, "--half"], 4, "fp16 is for GPUs"),
+        ([*run, "--half", "--precision", "bf16"], 2, "leave one out"),
         (["run", photos, "-w", "x.onnx", "--runtime", "torch"], 4, "expected a YOLOv9 checkpoint"),
         (["convert", str(weights), "x.onnx", "--imgsz", "1", "2", "3"], 2, "one size, or height and width"),
         (["convert", "x.onnx", "y.onnx"], 4, "expected a YOLOv9 checkpoint"),

@@ -67,6 +67,20 @@ def test_a_folder_whose_name_is_not_utf8(fake: list[str], runs: Path, tmp_path: 
     assert run_command(["doctor", str(run), "--verify"]) == 0
 
 
+def test_a_folder_with_a_module_of_the_name_of_a_library(
+    photos: Path, fake: list[str], runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of the folder that boxmill is called in is imported, in the worker neither."""
+    words = [os.path.abspath(word) if os.path.exists(word) else word for word in fake]
+    place = tmp_path / "scripts"
+    place.mkdir()
+    for name in ("numpy", "json", "boxmill"):
+        (place / f"{name}.py").write_text("raise SystemExit('the wrong module')\n")
+    monkeypatch.chdir(place)
+    assert run_command(["run", str(photos), *words, "--project", str(runs)]) == 0
+    assert summary(runs / "photos")["processed"] == len(list(photos.iterdir()))
+
+
 def test_a_glob_through_a_loop_of_links(photos: Path, fake: list[str], runs: Path) -> None:
     for name in ("one", "two"):
         (photos / name).symlink_to(".")

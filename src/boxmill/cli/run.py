@@ -47,6 +47,7 @@ def run(
     top_k: int | Literal["all"] | None = None,
     workers: int | Literal["auto"] | None = None,
     precision: Literal["auto", "fp32", "bf16", "fp16"] | None = None,
+    half: Annotated[bool | None, Plain] = None,
     runtime: Literal["openvino", "onnxruntime", "torch", "fake"] | None = None,
     device: str | None = None,
     compile: Annotated[bool | None, Plain] = None,  # noqa: A002 - what PyTorch calls it
@@ -134,6 +135,8 @@ def run(
     precision
         auto is bf16 where the processor has it natively, else fp32; with onnxruntime always fp32; with torch on a GPU
         fp16.
+    half
+        The same as --precision fp16.
     runtime
         What runs the network. Default: openvino. onnxruntime needs pip install 'boxmill[onnxruntime]'. torch runs
         YOLOv9 checkpoints and needs pip install 'boxmill[torch]'. fake needs no network: made-up boxes to try a
@@ -192,9 +195,13 @@ def run(
     """
     if weights is None:
         raise UsageError(_NO_WEIGHTS)
-    flags = {key: value for key, value in locals().items() if key not in ("source", "json", "quiet")}
+    flags = {key: value for key, value in locals().items() if key not in ("source", "half", "json", "quiet")}
     if workers == "auto":
         flags["workers"] = None
+    if half:
+        if precision not in (None, "fp16"):
+            raise UsageError(f"--half means --precision fp16, and --precision {precision} was given; leave one out")
+        flags["precision"] = "fp16"
     chosen = settings(source, flags)
     return _run(chosen, Reporter(quiet=quiet), as_json=json)
 

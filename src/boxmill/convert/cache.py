@@ -47,7 +47,7 @@ def cached_network(weights: Path, tell: Callable[[str], None]) -> Path:
         return target
     check_exporter()
     tell(f"converting {weights} to ONNX, once; it is kept as {target}")
-    command = (sys.executable, "-m", "boxmill.convert", os.fspath(weights), os.fspath(target))
+    command = (sys.executable, "-P", "-m", "boxmill.convert", os.fspath(weights), os.fspath(target))
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
     if done.returncode:
         raised = _ERRORS.get(done.returncode, BoxmillError)

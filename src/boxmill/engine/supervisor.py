@@ -198,7 +198,7 @@ class Supervisor:
             raise BoxmillError(
                 f"the worker process ended {deaths} times in a row without a result, the last time {when} "
                 f"({watch.cause}, {_status(watch.process.returncode)}); "
-                "Everything kept so far is safe; the same command resumes"
+                "everything kept so far is safe, and the same command resumes"
             )
 
 
