@@ -9,9 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from losses import Truth
 from torch import Tensor
 from torch.utils.data import Dataset
+
+from training.losses import Truth
 
 LEAST_SEEN = 0.4  # share of a box that a crop must leave, or the box is not asked for
 LEAST_SIDE = 4.0  # pixels

@@ -1,6 +1,6 @@
 """Writes trained weights as the ONNX file that `boxmill run` takes: batch, height and width open, metadata complete.
 
-python training/export.py detector.pt detector.onnx
+python -m training.export detector.pt detector.onnx
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ import argparse
 from pathlib import Path
 
 import torch
-from model import STRIDES, Detector, without_normalisation
 
 from boxmill.convert.graph import export
+from training.model import STRIDES, Detector, without_normalisation
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("weights", type=Path, help="what training/train.py wrote, or its checkpoint")
+    parser.add_argument("weights", type=Path, help="what training.train wrote, or its checkpoint")
     parser.add_argument("target", type=Path)
     arguments = parser.parse_args()
     arguments.target.write_bytes(exported(torch.load(arguments.weights, weights_only=True)))

@@ -1,6 +1,6 @@
 """Trains the demo's detector on scenes that `boxmill demo scenes` made.
 
-    python training/train.py SCENES [SCENES ...] --out detector.pt [--steps 12000]
+    python -m training.train SCENES [SCENES ...] --out detector.pt [--steps 12000]
 
 SCENES are folders with pictures and ground_truth.coco.json. The same seed, scenes, versions and machine give the same
 weights. A checkpoint is kept every 500 steps; the same command goes on from it.
@@ -15,11 +15,12 @@ import time
 from pathlib import Path
 
 import torch
-from data import Crops, collate, read_scenes
-from losses import Truth, loss
-from model import Detector
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
+
+from training.data import Crops, collate, read_scenes
+from training.losses import Truth, loss
+from training.model import Detector
 
 WARM_UP = 500  # steps
 SAVE_EVERY = 500  # steps

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import json
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-cv2 = pytest.importorskip("cv2")
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "training"))
-
-from data import Crops, collate, read_scenes  # noqa: E402
-from export import exported  # noqa: E402
-from losses import Truth, assign, generalised_iou, loss, pairwise_iou  # noqa: E402
-from model import Detector, without_normalisation  # noqa: E402
 
 from boxmill.models import Card, read_onnx, resolve  # noqa: E402
+from training.data import Crops, collate, read_scenes  # noqa: E402
+from training.export import exported  # noqa: E402
+from training.losses import Truth, assign, generalised_iou, loss, pairwise_iou  # noqa: E402
+from training.model import Detector, without_normalisation  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small tensors gain nothing from several, and several wait for each other where tests run side by side."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def truth_of(boxes: list[list[float]], classes: list[int]) -> Truth:
