@@ -50,16 +50,20 @@ struct Rows {
     }
 };
 
+bool read_limits(NmsLimits& limits, nb::handle iou, nb::handle max_nms, nb::handle max_det) {
+    double threshold;
+    if (!read_number(iou, 1, threshold) || !read_count(max_nms, limits.max_nms) || !read_count(max_det, limits.max_det))
+        return false;
+    limits.iou = static_cast<float>(threshold);
+    return true;
+}
+
 // None where the arguments are not of the plain form: the Python side then converts them or says what is wrong.
 nb::object nms_call(nb::handle boxes, nb::handle scores, nb::handle classes, nb::handle iou, nb::handle max_nms,
                     nb::handle max_det, bool want_cut) {
     const Rows rows(boxes, scores, classes);
     NmsRequest request{};
-    double threshold;
-    if (!rows.read(request) || !read_number(iou, 1, threshold) || !read_count(max_nms, request.limits.max_nms) ||
-        !read_count(max_det, request.limits.max_det))
-        return nb::none();
-    request.limits.iou = static_cast<float>(threshold);
+    if (!rows.read(request) || !read_limits(request.limits, iou, max_nms, max_det)) return nb::none();
     request.limits.want_cut = want_cut;
     return nms_answer(request);
 }
@@ -69,11 +73,7 @@ nb::object nms_cost_call(nb::handle boxes, nb::handle scores, nb::handle classes
                          nb::handle max_det) {
     const Rows rows(boxes, scores, classes);
     NmsRequest request{};
-    double threshold;
-    if (!rows.read(request) || !read_number(iou, 1, threshold) || !read_count(max_nms, request.limits.max_nms) ||
-        !read_count(max_det, request.limits.max_det))
-        return nb::none();
-    request.limits.iou = static_cast<float>(threshold);
+    if (!rows.read(request) || !read_limits(request.limits, iou, max_nms, max_det)) return nb::none();
     Arena& arena = thread_arena();
     NmsReply reply;
     NmsCost cost{};

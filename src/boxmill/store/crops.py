@@ -10,13 +10,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from boxmill.store.durable import FileTree
+from boxmill.store.jpegs import MAX_SIDE, jpeg
 from boxmill.store.views import seen
 from boxmill.types import Detections, Frame, Outcome, UInt8
 
 __all__ = ["CropFiles", "folder_names"]
 
 _QUALITY = 95  # of the JPEG files
-_MAX_SIDE = 65_500  # pixels; libjpeg's limit
 _MAX_BYTES = 100  # of a class folder's name, so that it fits every file system
 # what no folder's name may have, or cannot have on systems that results are copied to
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
@@ -66,7 +66,7 @@ class CropFiles:
         boxes = found.boxes.astype(np.float64) * (to_frame * 2)
         for number, (box, class_id) in enumerate(zip(boxes.tolist(), found.classes.tolist(), strict=True)):
             path = self._tree.path(f"{self._folders[class_id]}/{outcome.key}-{number}.jpg")
-            self._tree.write(path, _jpeg(_cut(frame.pixels, box)))
+            self._tree.write(path, jpeg(_cut(frame.pixels, box), _QUALITY))
 
 
 def _cut(pixels: UInt8, box: Sequence[float]) -> UInt8:
@@ -74,11 +74,4 @@ def _cut(pixels: UInt8, box: Sequence[float]) -> UInt8:
     height, width = pixels.shape[:2]
     left, top = min(math.floor(box[0]), width - 1), min(math.floor(box[1]), height - 1)
     right, bottom = max(math.ceil(box[2]), left + 1), max(math.ceil(box[3]), top + 1)
-    return pixels[top : min(bottom, top + _MAX_SIDE), left : min(right, left + _MAX_SIDE)]
-
-
-def _jpeg(pixels: UInt8) -> bytes:
-    import cv2
-
-    settings = [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]
-    return bytes(cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), settings)[1])
+    return pixels[top : min(bottom, top + MAX_SIDE), left : min(right, left + MAX_SIDE)]

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from boxmill.store.durable import FileTree
+from boxmill.store.jpegs import MAX_SIDE, jpeg
 from boxmill.store.views import seen
 from boxmill.types import Detections, Frame, Outcome, UInt8
 
@@ -17,7 +18,6 @@ __all__ = ["Paint", "PictureFiles"]
 Paint = Callable[[UInt8, Detections], UInt8]  # (H, W, 3) RGB, boxes in its pixels -> a picture of the same shape
 
 _QUALITY = 90  # of the JPEG files; above it files grow faster than anybody sees
-_MAX_SIDE = 65_500  # pixels; libjpeg's limit
 
 
 class PictureFiles:
@@ -44,7 +44,7 @@ class PictureFiles:
         height, width = pixels.shape[:2]
         scale = np.array((width / outcome.size[0], height / outcome.size[1]) * 2, np.float32)  # 1 but where reduced
         picture = self._paint(pixels, replace(found, boxes=found.boxes * scale))
-        self._tree.write(self._tree.path(f"{outcome.key}.jpg"), _jpeg(picture))
+        self._tree.write(self._tree.path(f"{outcome.key}.jpg"), jpeg(picture, _QUALITY, sharp_colors=True))
 
 
 def _fitting(pixels: UInt8) -> UInt8:
@@ -52,17 +52,8 @@ def _fitting(pixels: UInt8) -> UInt8:
     import cv2
 
     height, width = pixels.shape[:2]
-    ratio = _MAX_SIDE / max(height, width)
+    ratio = MAX_SIDE / max(height, width)
     if ratio >= 1:
         return pixels
     size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _jpeg(pixels: UInt8) -> bytes:
-    import cv2
-
-    # colours in full resolution: otherwise thin lines and letters bleed into what is beside them
-    settings = [cv2.IMWRITE_JPEG_QUALITY, _QUALITY, cv2.IMWRITE_JPEG_SAMPLING_FACTOR]
-    settings.append(cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
-    return bytes(cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), settings)[1])
