@@ -56,3 +56,14 @@ def test_a_missing_font_file_is_said(tmp_path: Path, capfd: pytest.CaptureFixtur
     pytest.importorskip("PIL", reason="scenes of emoji are drawn with Pillow")
     assert run_command(["demo", "scenes", str(tmp_path / "new"), "--font", str(tmp_path / "none.ttf")]) == 3
     assert "none.ttf" in capfd.readouterr().err
+
+
+def test_an_interruption_promises_no_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("boxmill.demo.glyphs.load_atlas", interrupted)
+    assert run_command(["demo", "scenes", str(tmp_path / "shop"), "--images", "3"]) == 5
+    assert capfd.readouterr().err == "boxmill: interrupted, not finished\n"

@@ -59,7 +59,8 @@ def run_command(arguments: list[str]) -> int:
     except BoxmillError as error:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:  # before the work or after it, where nothing is under way that could be finished
-        return _fail("interrupted; the same command goes on where it stopped", 5)
+        resumed = _command(arguments) == "run "
+        return _fail(f"interrupted{'; the same command goes on where it stopped' if resumed else ', not finished'}", 5)
     return code if isinstance(code, int) else 0
 
 
