@@ -16,7 +16,8 @@ from training.losses import Truth
 
 LEAST_SEEN = 0.4  # share of a box that a crop must leave, or the box is not asked for
 LEAST_SIDE = 4.0  # pixels
-ZOOM = (0.55, 1.6)  # of a scene that would fill the network's input at 1
+ZOOM = (0.7, 1.7)  # of a scene that would fill the network's input at 1
+FITTING = 0.9  # of a crop's side: the most that the thing in its middle takes, every second time
 
 
 @dataclass(frozen=True)
@@ -81,12 +82,14 @@ def _zoomed_crop(
     """A window of side x side pixels around some box or anywhere, grey where the picture ends; and the boxes in it."""
     height, width = pixels.shape[:2]
     zoom = full / max(height, width) * float(np.exp(random.uniform(*np.log(ZOOM))))
-    size = np.array([width, height]) * zoom
+    middle, reach = random.uniform(0, 1, 2) * (width, height), 0.0
     if len(boxes) and random.random() < 0.8:
-        box = boxes[random.integers(len(boxes))] * zoom
-        middle = (box[:2] + box[2:]) / 2 + random.uniform(-0.35, 0.35, 2) * side
-    else:
-        middle = random.uniform(0, 1, 2) * size
+        box = boxes[random.integers(len(boxes))]
+        if random.random() < 0.5:
+            zoom = min(zoom, FITTING * side / float((box[2:] - box[:2]).max()))
+        middle, reach = (box[:2] + box[2:]) / 2, 0.35
+    size = np.array([width, height]) * zoom
+    middle = middle * zoom + random.uniform(-reach, reach, 2) * side
     spare = np.maximum(size - side, 0)  # a window as full of picture as can be
     start = np.clip(middle - side / 2, 0, spare) - np.where(size < side, random.uniform(0, 1, 2) * (side - size), 0)
     matrix = np.array([[zoom, 0, -start[0]], [0, zoom, -start[1]]])

@@ -67,52 +67,63 @@ def assign(
     where there are several. A box without such a cell takes the one with the nearest centre: small ones are learnt too.
     """
     count, anchors, classes = scores.shape
-    most = truth.boxes.shape[1]
-    owner = torch.zeros(count, anchors, dtype=torch.int64, device=scores.device)
-    weight = torch.zeros(count, anchors, device=scores.device)
-    targets = torch.zeros(count, anchors, classes, device=scores.device)
-    if most == 0:
-        return targets, owner, weight
-    for image in range(count):
-        here = truth.valid[image]
-        if not bool(here.any()):
-            continue
-        wanted, kinds = truth.boxes[image, here], truth.classes[image, here]
-        ious = pairwise_iou(wanted, boxes[image])
-        fit = scores[image][:, kinds].T ** SCORE_POWER * ious**IOU_POWER
-        member = _best_inside(fit, wanted, centres, strides)
-        chosen_iou = torch.where(member, ious, -1.0)
-        best, who = chosen_iou.max(0)
-        taken = best >= 0
-        member &= functional.one_hot(who, len(wanted)).T.bool()
-        fit = torch.where(member, fit, 0.0)
-        # the best cell of each box is asked for its IoU, the others for their share of that
-        quality = fit * (torch.where(member, ious, 0.0).amax(1) / (fit.amax(1) + EPSILON))[:, None]
-        amount = quality.amax(0) * taken
-        weight[image] = torch.where(taken, amount.clamp(min=LEAST_WEIGHT), 0.0)
-        targets[image, torch.arange(anchors, device=scores.device), kinds[who]] = amount
-        index = torch.nonzero(here).flatten()
-        owner[image] = index[who]
-    return targets, owner, weight
+    owner = torch.zeros(count * anchors, dtype=torch.int64, device=scores.device)
+    weight = torch.zeros(count * anchors, device=scores.device)
+    targets = torch.zeros(count * anchors, classes, device=scores.device)
+    image, place = truth.valid.nonzero(as_tuple=True)  # of each of the N boxes
+    wanted, kinds = truth.boxes[image, place], truth.classes[image, place]
+    box, cell = _candidates(wanted, centres, strides)  # a pair in each place from here on
+    ious = paired_iou(wanted[box], boxes[image[box], cell])
+    fit = scores[image[box], cell, kinds[box]] ** SCORE_POWER * ious**IOU_POWER
+    kept = _best(box, fit)
+    kept = kept[_first_of_each(image[box[kept]] * anchors + cell[kept], ious[kept])]
+    box, cell, ious, fit = box[kept], cell[kept], ious[kept], fit[kept]
+    # the best cell of each box is asked for its IoU, the others for their share of that
+    none = torch.zeros(len(wanted), device=scores.device)
+    highest, fittest = none.scatter_reduce(0, box, ious, "amax"), none.scatter_reduce(0, box, fit, "amax")
+    amount = fit * (highest / (fittest + EPSILON))[box]
+    place_of = image[box] * anchors + cell
+    owner[place_of] = place[box]
+    weight[place_of] = amount.clamp(min=LEAST_WEIGHT)
+    targets[place_of, kinds[box]] = amount
+    return targets.view(count, anchors, classes), owner.view(count, anchors), weight.view(count, anchors)
 
 
-def _best_inside(fit: Tensor, wanted: Tensor, centres: Tensor, strides: Tensor) -> Tensor:
-    """(M, A) bool: the best cells of each box among those whose centre it holds, or else its nearest."""
-    first = centres[None] - wanted[:, None, :2]
-    last = wanted[:, None, 2:] - centres[None]
-    inside = torch.cat([first, last], -1).amin(-1) > 0
-    best = torch.where(inside, fit + EPSILON, 0.0).topk(min(BEST, fit.shape[1]), 1)
-    member = torch.zeros_like(inside).scatter_(1, best.indices, best.values > 0)
-    middle = (wanted[:, None, :2] + wanted[:, None, 2:]) / 2
-    away = ((centres[None] - middle) / strides[None, :, None]).abs().sum(-1) + 1e-3 * strides[None]
-    nearest = functional.one_hot(away.argmin(1), fit.shape[1]).bool()
-    return torch.where(inside.any(1, keepdim=True), member, nearest)
+def _candidates(wanted: Tensor, centres: Tensor, strides: Tensor) -> tuple[Tensor, Tensor]:
+    """Pairs of a box of (N, 4) and a cell whose centre it holds, or else whose centre is nearest."""
+    x, y = centres.T.contiguous()
+    left, top, right, bottom = wanted.T[:, :, None].contiguous()
+    inside = (x > left) & (x < right) & (y > top) & (y < bottom)
+    empty = torch.nonzero(~inside.any(1)).flatten()
+    middle = (wanted[empty, None, :2] + wanted[empty, None, 2:]) / 2
+    away = ((centres - middle) / strides[:, None]).abs().sum(-1) + 1e-3 * strides
+    inside[empty, away.argmin(1)] = True
+    box, cell = inside.nonzero(as_tuple=True)
+    return box, cell
 
 
-def pairwise_iou(one: Tensor, other: Tensor) -> Tensor:
-    """(M, 4) and (A, 4) xyxy to (M, A)."""
-    common = _common(one[:, None], other[None])
-    return common / (_area(one)[:, None] + _area(other)[None] - common + EPSILON)
+def _best(box: Tensor, fit: Tensor) -> Tensor:
+    """Places of the BEST fittest pairs of each box; `box` ascends."""
+    order = fit.argsort(descending=True, stable=True)
+    order = order[box[order].argsort(stable=True)]
+    begins = torch.searchsorted(box, box)  # sorted by box, they stand where they stood
+    return order[torch.arange(len(box), device=box.device) - begins < BEST]
+
+
+def _first_of_each(key: Tensor, value: Tensor) -> Tensor:
+    """Places of one pair for each key, that with the highest value."""
+    order = value.argsort(descending=True, stable=True)
+    order = order[key[order].argsort(stable=True)]
+    ordered = key[order]
+    new = torch.ones_like(ordered, dtype=torch.bool)
+    new[1:] = ordered[1:] != ordered[:-1]
+    return order[new]
+
+
+def paired_iou(one: Tensor, other: Tensor) -> Tensor:
+    """(N, 4) and (N, 4) xyxy to (N,)."""
+    common = _common(one, other)
+    return common / (_area(one) + _area(other) - common + EPSILON)
 
 
 def generalised_iou(one: Tensor, other: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 from boxmill.models import Card, read_onnx, resolve  # noqa: E402
 from training.data import Crops, collate, read_scenes  # noqa: E402
 from training.export import exported  # noqa: E402
-from training.losses import Truth, assign, generalised_iou, loss, pairwise_iou  # noqa: E402
+from training.losses import Truth, assign, generalised_iou, loss, paired_iou  # noqa: E402
 from training.model import Detector, without_normalisation  # noqa: E402
 
 
@@ -49,8 +49,7 @@ def write_scene(folder: Path, pixels: np.ndarray, boxes: list[list[int]], kinds:
 
 def test_ious_by_hand() -> None:
     boxes = torch.tensor([[0.0, 0, 10, 10], [5, 0, 15, 10], [20, 0, 30, 10]])
-    expected = torch.tensor([[1, 1 / 3, 0], [1 / 3, 1, 0], [0, 0, 1]])
-    torch.testing.assert_close(pairwise_iou(boxes, boxes), expected)
+    torch.testing.assert_close(paired_iou(boxes, boxes[[0, 0, 0]]), torch.tensor([1, 1 / 3, 0]))
     # of boxes 10 apart: no overlap, and 100 of the 300 of their hull belong to neither
     torch.testing.assert_close(generalised_iou(boxes[:1], boxes[2:]), torch.tensor([-1 / 3]))
 
@@ -68,6 +67,48 @@ def test_cells_belong_to_the_box_around_them_that_they_fit_best() -> None:
     assert targets[0, 2, 1] == pytest.approx(1, abs=1e-3)
     assert targets[0, :2, 1].tolist() == [0, 0]
     assert (weight > 0).all()
+
+
+def test_assignment_is_that_of_a_loop_over_boxes() -> None:
+    torch.manual_seed(0)
+    side = torch.arange(0, 128, 8) + 4.0
+    centres = torch.cartesian_prod(side, side)
+    strides = torch.full((len(centres),), 8.0)
+    corner, size = torch.rand(2, 12, 2) * 100, torch.rand(2, 12, 2) * 60 + 1
+    truth = Truth(torch.cat([corner, corner + size], -1), torch.randint(5, (2, 12)), torch.rand(2, 12) < 0.8)
+    middle, extent = centres + torch.randn(2, len(centres), 2) * 4, torch.rand(2, len(centres), 2) * 60 + 2
+    boxes = torch.cat([middle - extent / 2, middle + extent / 2], -1)
+    scores = torch.rand(2, len(centres), 5)
+    found = assign(scores, boxes, centres, strides, truth)
+    for image in range(2):
+        expected = assigned_slowly(scores[image], boxes[image], centres, truth, image)
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one[image], other)
+
+
+def assigned_slowly(scores, boxes, centres, truth, image):  # type: ignore[no-untyped-def]
+    """Targets, owners and weights of one picture's cells, one box after the other."""
+    claims: dict[int, dict[int, tuple[float, float]]] = {}  # of each cell: IoU and fit with each box
+    for number in range(truth.boxes.shape[1]):
+        if not truth.valid[image, number]:
+            continue
+        box, kind = truth.boxes[image, number], truth.classes[image, number]
+        held = [c for c in range(len(centres)) if bool((centres[c] > box[:2]).all() and (centres[c] < box[2:]).all())]
+        held = held or [int((centres - (box[:2] + box[2:]) / 2).abs().sum(-1).argmin())]
+        ious = {cell: float(paired_iou(box[None], boxes[cell][None])) for cell in held}
+        fits = {cell: float(scores[cell, kind]) * ious[cell] ** 6 for cell in held}
+        for cell in sorted(held, key=lambda cell: -fits[cell])[:10]:
+            claims.setdefault(cell, {})[number] = (ious[cell], fits[cell])
+    owned = {cell: max(boxes, key=lambda number: boxes[number][0]) for cell, boxes in claims.items()}
+    targets, owner = torch.zeros_like(scores), torch.zeros(len(centres), dtype=torch.int64)
+    weight = torch.zeros(len(centres))
+    for cell, number in owned.items():
+        mates = [claims[mate][number] for mate in owned if owned[mate] == number]
+        best = max(iou for iou, _ in mates) / (max(fit for _, fit in mates) + 1e-9)
+        targets[cell, truth.classes[image, number]] = claims[cell][number][1] * best
+        owner[cell] = number
+        weight[cell] = max(0.05, claims[cell][number][1] * best)
+    return targets, owner, weight
 
 
 def test_a_picture_without_objects_asks_for_no_cell() -> None:
@@ -121,7 +162,7 @@ def test_it_learns_one_scene_and_its_export_says_the_same(tmp_path: Path) -> Non
             truth.boxes[image][truth.valid[image]], truth.classes[image][truth.valid[image]], strict=True
         ):
             best = logits[image, :, kind].argmax()
-            assert pairwise_iou(box[None], boxes[image, best][None]) > 0.5
+            assert paired_iou(box[None], boxes[image, best][None]) > 0.5
 
 
 def test_the_exported_file_needs_no_card(tmp_path: Path) -> None:

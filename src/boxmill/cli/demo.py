@@ -22,7 +22,7 @@ def scenes(
     *,
     images: int = 24,
     size: str = "640x640",
-    kind: Literal["single", "shop", "crowd", "aerial"] = "shop",
+    kind: Literal["single", "shop", "crowd", "aerial", "jumble"] = "shop",
     seed: int = 0,
     split: Literal["train", "held-out"] = "held-out",
     glyphs: Literal["known", "unseen", "all"] | None = None,
@@ -52,7 +52,8 @@ def scenes(
         Width x height in pixels, such as 1920x1080.
     kind
         single: one thing among clutter. shop: 5 to 15 things on shelves. crowd: hundreds of people, animals and
-        vehicles. aerial: hundreds of small vehicles and people from above.
+        vehicles. aerial: hundreds of small vehicles and people from above. jumble: dozens of things of every kind and
+        size, to train on.
     seed
         Another seed, other scenes.
     split

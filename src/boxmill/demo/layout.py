@@ -1,4 +1,4 @@
-"""Where things stand in a scene, before any camera looks at it: the four kinds of scenes.
+"""Where things stand in a scene, before any camera looks at it: the five kinds of scenes.
 
 Positions and sizes are pixels in the scene's plane, which has the shape of the picture.
 """
@@ -42,6 +42,7 @@ KINDS: dict[str, Kind] = {
     "shop": Kind("shop", _SHOP, (5, 15), (0.14, 0.28)),
     "crowd": Kind("crowd", _STREET, (120, 240), (0.035, 0.1), Wear(0.8, 4.0, 6.0, (50, 95))),
     "aerial": Kind("aerial", ("person", "vehicle"), (60, 200), (0.022, 0.05), Wear(0.6, 2.5, 5.0, (60, 95))),
+    "jumble": Kind("jumble", (*_SHOP, *_STREET), (25, 50), (0.05, 0.3)),
 }
 
 
@@ -242,9 +243,22 @@ def _aerial(spec: SceneSpec, rng: Rng) -> Plan:
     return canvas, [*_clutter(spec, rng, int(rng.integers(5, 30)), (0.02, 0.07)), *flying]
 
 
+def _jumble(spec: SceneSpec, rng: Rng) -> Plan:
+    """Things of every kind and size in one heap, the smaller on the larger: the most to learn from one picture."""
+    canvas = _wall(spec, rng) if rng.random() < 0.5 else _floor(spec, rng)
+    things = _choose(spec, rng, spec.kind.groups, _count(spec, rng))
+    sizes = sorted((spec.short * _log_uniform(rng, *spec.kind.sizes) for _ in things), reverse=True)
+    heap = []
+    for (glyph, number, unseen), (x, y), size in zip(things, _scattered(spec, rng, len(things)), sizes, strict=True):
+        turn = _turn(rng, spec.conditions.turn) * 2
+        heap.append(Placement(glyph, number, unseen, (x, y), size, turn, _mirrored(rng, glyph)))
+    return canvas, [*_clutter(spec, rng, int(rng.integers(0, 10)), (0.05, 0.15)), *heap]
+
+
 _LAYOUTS: dict[str, Callable[[SceneSpec, Rng], Plan]] = {
     "single": _single,
     "shop": _counter,
     "crowd": _crowd,
     "aerial": _aerial,
+    "jumble": _jumble,
 }
