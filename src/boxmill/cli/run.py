@@ -206,6 +206,7 @@ def run(
 def _run(chosen: RunSettings, reporter: Reporter, *, as_json: bool) -> int:
     mill = Mill(chosen, tell=reporter.note)
     directory = mill.run.directory
+    again = f"--resume {directory.name} in place of --fresh" if chosen.output.fresh else "the same command"
     try:
         reporter.settings(mill)
         if chosen.output.dump_heads:
@@ -214,7 +215,7 @@ def _run(chosen: RunSettings, reporter: Reporter, *, as_json: bool) -> int:
             ending = mill.work(observe)
         summary = mill.finish(ending)
     except OutputError:
-        reporter.note(f"what was acknowledged is kept in {directory}; the same command goes on from there")
+        reporter.note(f"what was acknowledged is kept in {directory}; {again} goes on from there")
         raise
     except BoxmillError:
         reporter.note(f"what the worker process printed is in {mill.log}")
@@ -229,7 +230,7 @@ def _run(chosen: RunSettings, reporter: Reporter, *, as_json: bool) -> int:
     else:
         reporter.result(directory)
     if ending.interrupted:
-        reporter.note("interrupted: the same command goes on where it stopped")
+        reporter.note(f"interrupted: {again} goes on where it stopped")
         return 5
     return 7 if summary["failed"]["count"] > chosen.output.failures_allowed(summary["total_images"]) else 0
 
