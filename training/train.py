@@ -1,6 +1,6 @@
 """Trains the demo's detector on scenes that `boxmill demo scenes` made.
 
-    python -m training.train SCENES [SCENES ...] --out detector.pt [--steps 12000]
+    python -m training.train SCENES [SCENES ...] --out detector.pt [--steps 7000]
 
 SCENES are folders with pictures and ground_truth.coco.json. The same seed, scenes, versions and machine give the same
 weights. A checkpoint is kept every 500 steps; the same command goes on from it.
@@ -63,7 +63,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("scenes", type=Path, nargs="+", help="folders that `boxmill demo scenes` wrote")
     parser.add_argument("--out", type=Path, required=True, help="where the weights go")
-    parser.add_argument("--steps", type=int, default=12000)
+    parser.add_argument("--steps", type=int, default=7000)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--side", type=int, default=384, help="pixels of a crop")
     parser.add_argument("--full", type=int, default=640, help="pixels of a whole picture's longer side, as in use")
