@@ -89,7 +89,7 @@ def write_summary(run: Path, computed: int, **changes: Any) -> None:
     summary: dict[str, Any] = {
         "status": "finished", "epoch": 1, "computed": computed, "wall": 1.0, "images_per_s": float(computed),
         "workers": 2, "stages": {"decode": 0.5, "model": 1.0}, "waits": {"next input": 0.25}, "unexplained": 0.25,
-        "cpu": 2.0, "peak_memory": 2**28,
+        "cpu": 2.0, "peak_memory": 2**28, "startup": {"load": 0.5, "warm-up": 0.25},
     }  # fmt: skip
     (run / "summary.json").write_text(json.dumps({**summary, **changes}))
 

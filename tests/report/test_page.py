@@ -81,7 +81,13 @@ def test_hostile_names_are_only_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lang", "wanted", "other"), [("zh", "吞吐量变化", "Throughput"), ("en", "Throughput", "吞吐量")]
+    ("lang", "wanted", "other"),
+    [
+        ("zh", "吞吐量变化", "Throughput"),
+        ("en", "Throughput", "吞吐量"),
+        ("zh", "预热 0.25 s", "warm-up"),
+        ("en", "warm-up 0.25 s", "预热"),
+    ],
 )
 def test_a_page_in_one_language_has_no_other(tmp_path: Path, lang: str, wanted: str, other: str) -> None:
     page = report(ordinary(tmp_path), lang=lang)

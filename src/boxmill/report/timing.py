@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -28,6 +29,8 @@ _CHINESE = {
     "write": "写入",
     "next input": "等待下一张",
     "last worker": "等待最后的线程",
+    "load": "加载",
+    "warm-up": "预热",
 }
 
 
@@ -48,9 +51,9 @@ def stage_times(words: Words, facts: Facts) -> Html | None:
     headings = [words("stage", "阶段"), words("seconds", "秒"), words("ms/image", "毫秒/张"), words("share", "占比")]
     note = words(
         f"{summary.workers} workers × {summary.wall:.2f} s. Every stage and every wait is measured where it happens; "
-        f"only “unexplained” is a difference. Before that: {_startup(summary)}.",
+        f"only “unexplained” is a difference. Before that: {_startup(summary, {})}.",
         f"{summary.workers} 个线程 × {summary.wall:.2f} 秒。每个阶段和每次等待都在发生处测得，"
-        f"只有“未归因”是差值。此前：{_startup(summary)}。",
+        f"只有“未归因”是差值。此前：{_startup(summary, _CHINESE)}。",
     )
     bar = stacked_bar(parts, words.plain("Share of each stage in the time", "各阶段所占时间"))
     heading = words("Where the time went", "时间花在哪里")
@@ -63,8 +66,8 @@ def _shares(summary: Summary) -> list[tuple[str, str, float]]:
     return [*stages, *waits, ("unexplained", "未归因", summary.unexplained)]
 
 
-def _startup(summary: Summary) -> str:
-    return ", ".join(f"{name} {spent:.2f} s" for name, spent in summary.startup.items()) or "–"
+def _startup(summary: Summary, titles: Mapping[str, str]) -> str:
+    return ", ".join(f"{titles.get(name, name)} {spent:.2f} s" for name, spent in summary.startup.items()) or "–"
 
 
 class Pace(NamedTuple):
