@@ -9,21 +9,31 @@ namespace boxmill::BOXMILL_ISA {
 
 namespace heads_detail {
 
+// Whether a number is above the floor, or NaN. Of a float16 the bits are compared: widening 25200 of them took 4 us.
+template <class Order>
+static bool is_above(const float* at, typename Order::Value, float floor) {
+    return !(*at <= floor);
+}
+template <class Order>
+static bool is_above(const Half* at, typename Order::Value least, float) {
+    return may_pass<Order>(Order::load(at), least);
+}
+
 // (A, 5 + C): the objectness decides whether the rest of a row is read at all.
-template <class Kind, class Element>
+template <class Order>
 static Candidates find_in_columns(const HeadRequest& q, Arena& arena) {
+    using Kind = typename Order::Kind;
     Search search{q, arena, Kind::floor(q.conf)};
-    const int64_t width = 5 + q.classes;
-    float* room = arena.take<float>(static_cast<size_t>(width));
+    const typename Order::Value least = Order::least(search.floor);
+    float* box = arena.take<float>(4);
+    float* classes = arena.take<float>(static_cast<size_t>(q.classes));
     for (int64_t a = 0; a < q.anchors; ++a) {
-        const Element* row = static_cast<const Element*>(q.raw) + a * q.row_step;
-        const float raw = value_of(row[4]);
-        if (raw <= search.floor) continue;  // false for NaN
-        const float objectness = Kind::score(raw);
+        const typename Order::Element* row = row_of<Order>(q, a);
+        if (!is_above<Order>(row + 4, least, search.floor)) continue;
+        const float objectness = Kind::score(value_of(row[4]));
         search.found.nan += objectness != objectness;
         if (!(objectness > q.conf)) continue;
-        const float* values = as_floats(row, width, room);
-        const Anchor anchor{a, values, values + 5, objectness};
+        const Anchor anchor{a, as_floats(row, 4, box), as_floats(row + 5, q.classes, classes), objectness};
         if (q.multi_label)
             add_pairs<Kind>(search, anchor);
         else
@@ -59,10 +69,9 @@ static HeadReply gather(const HeadRequest& q, const Candidates& found, const Sof
     return {boxes, scores, classes, indices, kept.count, found.nan + kept.nan, kept.truncated, kept.cut};
 }
 
-template <class Kind, class Order, class HalfOrder>
+template <class Order>
 static Candidates find_whole(const HeadRequest& q, Arena& arena) {
-    if (q.head == Head::yolo) return q.half ? find_in_rows<HalfOrder>(q, arena) : find_in_rows<Order>(q, arena);
-    return q.half ? find_in_columns<Kind, Half>(q, arena) : find_in_columns<Kind, float>(q, arena);
+    return q.head == Head::yolo ? find_in_rows<Order>(q, arena) : find_in_columns<Order>(q, arena);
 }
 
 static Candidates find(const HeadRequest& q, Arena& arena) {
@@ -71,8 +80,8 @@ static Candidates find(const HeadRequest& q, Arena& arena) {
         case Head::yolo:
         case Head::yolov5:
         case Head::yolox:
-            return logits ? find_whole<Logits, LogitOrder, HalfLogitOrder>(q, arena)
-                          : find_whole<Scores, ScoreOrder, HalfScoreOrder>(q, arena);
+            if (q.half) return logits ? find_whole<HalfLogitOrder>(q, arena) : find_whole<HalfScoreOrder>(q, arena);
+            return logits ? find_whole<LogitOrder>(q, arena) : find_whole<ScoreOrder>(q, arena);
         case Head::nanodet:
         case Head::detr: break;
         case Head::selected: return find_selected(q, arena);
