@@ -78,8 +78,8 @@ def _batch(order: Order, network: Infer, chunk: Sequence[tuple[str, bytes]]) -> 
     raw = network(np.stack(tensors))
     counts = []
     for number, (key, place) in enumerate(zip(keys, places, strict=True)):
-        own = [np.asarray(output[number : number + 1], np.float32) for output in raw] if len(keys) > 1 else list(raw)
-        found = detect(own, order.spec, order.limits, place)
+        own = [output[number : number + 1] if len(keys) > 1 else output for output in raw]  # some have no batch at all
+        found = detect([np.asarray(one, np.float32) for one in own], order.spec, order.limits, place)
         text = json.dumps(_document(key, place, found, order.spec.names), ensure_ascii=False, indent=2)
         _file(order, key).write_text(text, encoding="utf-8")
         counts.append(len(found[1]))
