@@ -106,3 +106,20 @@ def test_without_psutil_it_says_what_to_install(place: Path, monkeypatch: pytest
     assert run_command(["compare", "photos", "-w", "tiny.onnx"]) == 2
     assert "pip install 'boxmill[compare]'" in capfd.readouterr().err
     assert not (place / "compare").exists()
+
+
+def test_without_an_evaluator_it_says_what_to_install(place: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> None:
+    monkeypatch.setattr("boxmill.cli.compare.find_spec", lambda name: None)
+    assert run_command(["compare", "photos", "-w", "tiny.onnx", "--gt", "gt.json"]) == 2
+    assert "pip install 'boxmill[eval]'" in capfd.readouterr().err
+
+
+def test_an_interruption_leaves_nothing_behind(place: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> None:
+    def interrupted(plan: Plan, work: Path, *_: object) -> Comparison:
+        (work / "half").write_bytes(b"x")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("boxmill.compare.compare", interrupted)
+    assert run_command(["compare", "photos", "-w", "tiny.onnx"]) == 5
+    assert list((place / "compare").iterdir()) == []
+    assert "interrupted" in capfd.readouterr().err

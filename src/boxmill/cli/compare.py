@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from boxmill.errors import OutputError, UsageError
+from boxmill.errors import OutputError, SourceError, UsageError
 
 if TYPE_CHECKING:
     from boxmill.compare import Comparison, Plan
@@ -143,7 +143,6 @@ def _flags(chosen: RunSettings) -> tuple[str, ...]:
 
 def _judge(gt: Path, plan: Plan, keys: list[str]) -> Callable[[Path], float | None]:
     """Average precision of a run; what cannot fit is refused before anything is measured."""
-    from boxmill.errors import SourceError
     from boxmill.evaluate import coco_numbers, confront, map_classes, open_run, pair_images, read_truth
 
     if find_spec("hotcoco") is None:

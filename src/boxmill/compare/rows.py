@@ -109,8 +109,8 @@ class Comparison:
 
     @property
     def bases(self) -> list[Row]:
-        """What multiples are given over: the scripts in fp32, as far as they took part."""
-        return [row for letter in "abc" if (row := self.row(letter)) is not None]
+        """What multiples are given over: the scripts, as far as they took part."""
+        return [row for letter in ("a", "b", "c", "c'") if (row := self.row(letter)) is not None]
 
     def document(self) -> dict[str, Any]:
         """As JSON; seconds, bytes, shares from 0 to 1."""
