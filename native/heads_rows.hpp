@@ -13,8 +13,14 @@ namespace boxmill::BOXMILL_ISA::heads_detail {
 
 constexpr int group_rows = 8;  // class rows folded in one pass
 
+template <class T>
+static T largest(T one, T other) {
+    return one > other ? one : other;
+}
+
 // How class values are compared as they lie in memory. `Value` orders them, a maximum of `mark` must reveal a NaN, `number`
-// is the value itself, and what is above a number is above `least` of it.
+// is the value itself, and what is above a number is above `least` of it. `watch` gathers what was seen in one value for a
+// whole head: unless that `may_hide` a NaN, the maxima alone tell where one is.
 struct ScoreOrder {
     using Kind = Scores;
     using Element = float;
@@ -22,9 +28,10 @@ struct ScoreOrder {
     using Mark = uint32_t;
     using Group = int32_t;
     static Value load(const float* at) { return bits_of(*at); }
-    static Value lowest() { return INT32_MIN; }
     static Mark mark(Value value) { return static_cast<Mark>(value); }
     static bool is_nan(Value best, Mark mark) { return Scores::is_nan_key(best, mark); }
+    static Mark watch(Mark seen, Value value) { return seen | static_cast<Mark>(value); }
+    static bool may_hide(Mark seen) { return seen >> 31; }
     static float number(Value value) { return float_of(value); }
     static Value least(float floor) { return bits_of(floor); }
 };
@@ -36,9 +43,10 @@ struct LogitOrder {
     using Mark = uint32_t;
     using Group = int32_t;
     static Value load(const float* at) { return *at; }
-    static Value lowest() { return -INFINITY; }
     static Mark mark(Value value) { return static_cast<Mark>(bits_of(value)) << 1; }
     static bool is_nan(Value, Mark mark) { return Logits::is_nan_key(0, mark); }
+    static Mark watch(Mark seen, Value value) { return largest(seen, mark(value)); }
+    static bool may_hide(Mark seen) { return is_nan(0, seen); }
     static float number(Value value) { return value; }
     static Value least(float floor) { return floor; }
 };
@@ -71,9 +79,10 @@ struct HalfScoreOrder {
     using Mark = uint16_t;
     using Group = int16_t;
     static Value load(const Half* at) { return static_cast<Value>(*at); }
-    static Value lowest() { return INT16_MIN; }
     static Mark mark(Value value) { return static_cast<Mark>(value); }
     static bool is_nan(Value best, Mark mark) { return (best > half_infinity) | (mark > (0x8000 | half_infinity)); }
+    static Mark watch(Mark seen, Value value) { return static_cast<Mark>(seen | value); }
+    static bool may_hide(Mark seen) { return seen >> 15; }
     static float number(Value value) { return value_of(static_cast<Half>(value)); }
     static Value least(float floor) { return half_floor(floor); }
 };
@@ -85,9 +94,10 @@ struct HalfLogitOrder {
     using Mark = uint16_t;
     using Group = int16_t;
     static Value load(const Half* at) { return half_key(*at); }
-    static Value lowest() { return -half_infinity; }
     static Mark mark(Value value) { return static_cast<Mark>(value < 0 ? -value : value); }
     static bool is_nan(Value, Mark mark) { return mark > half_infinity; }
+    static Mark watch(Mark seen, Value value) { return largest(seen, mark(value)); }
+    static bool may_hide(Mark seen) { return is_nan(0, seen); }
     static float number(Value value) { return number_of_key(value); }
     static Value least(float floor) { return half_floor(floor); }
 };
@@ -96,8 +106,10 @@ struct HalfLogitOrder {
 template <class Order>
 struct Best {
     typename Order::Value* value;  // (A,) class maximum
-    typename Order::Mark* mark;    // (A,) reveals a NaN
     typename Order::Group* group;  // (A,) the first class that holds the maximum is in this group of rows, or behind it
+    typename Order::Mark* mark;    // (A,) reveals a NaN; null where `value` does
+
+    bool is_nan(int64_t a) const { return Order::is_nan(value[a], mark == nullptr ? typename Order::Mark{0} : mark[a]); }
 };
 
 template <class Order>
@@ -105,51 +117,67 @@ static const typename Order::Element* row_of(const HeadRequest& q, int64_t row) 
     return static_cast<const typename Order::Element*>(q.raw) + row * q.row_step;
 }
 
-template <class Order, int rows>
-static void fold_rows(const typename Order::Element* __restrict raw, int64_t step, int64_t anchors,
-                      typename Order::Group mine, const Best<Order>& best) {
+// Folds `rows` classes, the first of all where `begins`, and returns what was seen in them.
+template <class Order, int rows, bool begins>
+static typename Order::Mark fold_rows(const typename Order::Element* __restrict raw, int64_t step, int64_t anchors,
+                                      typename Order::Group mine, const Best<Order>& best) {
     using Value = typename Order::Value;
     using Mark = typename Order::Mark;
     Value* __restrict value = best.value;
-    Mark* __restrict mark = best.mark;
     typename Order::Group* __restrict group = best.group;
+    Mark seen = 0;
     for (int64_t a = 0; a < anchors; ++a) {
         Value top = Order::load(raw + a);
-        Mark high = Order::mark(top);
+        seen = Order::watch(seen, top);
         for (int r = 1; r < rows; ++r) {
             const Value v = Order::load(raw + r * step + a);
-            const Mark m = Order::mark(v);
+            seen = Order::watch(seen, v);
             top = v > top ? v : top;
-            high = m > high ? m : high;
         }
-        const Value old = value[a];
-        group[a] = top > old ? mine : group[a];
-        value[a] = top > old ? top : old;
-        mark[a] = high > mark[a] ? high : mark[a];
+        if constexpr (begins) {
+            group[a] = 0;
+            value[a] = top;
+        } else {
+            const Value old = value[a];
+            group[a] = top > old ? mine : group[a];
+            value[a] = top > old ? top : old;
+        }
     }
+    return seen;
 }
 
 // Folds `rows` classes from `first` on.
 template <class Order, int rows>
-static void fold_classes(const HeadRequest& q, int64_t first, const Best<Order>& best) {
+static typename Order::Mark fold_classes(const HeadRequest& q, int64_t first, const Best<Order>& best) {
     constexpr int64_t most = INT16_MAX;  // what every Group holds
-    const int64_t group = first / group_rows < most ? first / group_rows : most;
-    fold_rows<Order, rows>(row_of<Order>(q, 4 + first), q.row_step, q.anchors, static_cast<typename Order::Group>(group), best);
+    const auto group = static_cast<typename Order::Group>(first / group_rows < most ? first / group_rows : most);
+    const typename Order::Element* raw = row_of<Order>(q, 4 + first);
+    if (first == 0) return fold_rows<Order, rows, true>(raw, q.row_step, q.anchors, group, best);
+    return fold_rows<Order, rows, false>(raw, q.row_step, q.anchors, group, best);
+}
+
+// A second reading for heads where a NaN may hide behind a larger value.
+template <class Order>
+static typename Order::Mark* mark_rows(const HeadRequest& q, Arena& arena) {
+    using Mark = typename Order::Mark;
+    Mark* __restrict mark = arena.take<Mark>(static_cast<size_t>(q.anchors));
+    for (int64_t a = 0; a < q.anchors; ++a) mark[a] = 0;
+    for (int64_t c = 0; c < q.classes; ++c) {
+        const typename Order::Element* __restrict raw = row_of<Order>(q, 4 + c);
+        for (int64_t a = 0; a < q.anchors; ++a) mark[a] = largest(mark[a], Order::mark(Order::load(raw + a)));
+    }
+    return mark;
 }
 
 template <class Order>
 static Best<Order> scan_rows(const HeadRequest& q, Arena& arena) {
     const size_t n = static_cast<size_t>(q.anchors);
-    const Best<Order> best{arena.take<typename Order::Value>(n), arena.take<typename Order::Mark>(n),
-                           arena.take<typename Order::Group>(n)};
-    for (size_t a = 0; a < n; ++a) {
-        best.value[a] = Order::lowest();
-        best.mark[a] = 0;
-        best.group[a] = 0;
-    }
+    Best<Order> best{arena.take<typename Order::Value>(n), arena.take<typename Order::Group>(n), nullptr};
+    typename Order::Mark seen = 0;
     int64_t c = 0;
-    for (; c + group_rows <= q.classes; c += group_rows) fold_classes<Order, group_rows>(q, c, best);
-    for (; c < q.classes; ++c) fold_classes<Order, 1>(q, c, best);
+    for (; c + group_rows <= q.classes; c += group_rows) seen = largest(seen, fold_classes<Order, group_rows>(q, c, best));
+    for (; c < q.classes; ++c) seen = largest(seen, fold_classes<Order, 1>(q, c, best));
+    if (Order::may_hide(seen)) best.mark = mark_rows<Order>(q, arena);
     return best;
 }
 
@@ -162,11 +190,11 @@ static int64_t pick_anchors(const Best<Order>& best, int64_t anchors, float floo
     for (int64_t start = 0; start < anchors; start += block) {
         const int64_t end = start + block < anchors ? start + block : anchors;
         int32_t any = 0;
-        for (int64_t a = start; a < end; ++a) any |= (best.value[a] > least) | Order::is_nan(best.value[a], best.mark[a]);
+        for (int64_t a = start; a < end; ++a) any |= (best.value[a] > least) | best.is_nan(a);
         if (any == 0) continue;
         for (int64_t a = start; a < end; ++a) {
             picked[count] = static_cast<int32_t>(a);
-            count += (best.value[a] > least) | Order::is_nan(best.value[a], best.mark[a]);
+            count += (best.value[a] > least) | best.is_nan(a);
         }
     }
     return count;
@@ -182,7 +210,7 @@ template <class Order>
 static void add_best_of_column(Search& search, const Best<Order>& best, int64_t a) {
     using Kind = typename Order::Kind;
     const HeadRequest& q = search.q;
-    if (Order::is_nan(best.value[a], best.mark[a])) {
+    if (best.is_nan(a)) {
         ++search.found.nan;
         return;
     }

@@ -12,6 +12,7 @@ from boxmill.labels import (
     COCO80_ZH,
     COCO91_EN,
     COCO91_ZH,
+    NamesByLanguage,
     label_names,
     load_labels,
     names_beside,
@@ -233,3 +234,17 @@ def test_classes_that_do_not_exist(wanted: str, words: str) -> None:
 def test_english_names_mean_nothing_to_other_models() -> None:
     with pytest.raises(UsageError, match="the nearest is 'human'"):
         parse_classes(["人"], ("human",))
+
+
+MORE: NamesByLanguage = {"en": ("shirt", "mobile phone"), "zh": ("上衣", "手机")}
+
+
+def test_lists_beside_the_built_in_ones() -> None:
+    assert translate(("Shirt", "mobile_phone"), "zh", (MORE,)) == ("上衣", "手机")
+    assert translate(("上衣", "手机"), "en", (MORE,)) == ("shirt", "mobile phone")
+    assert translate(("shirt", "mobile phone"), "zh") is None
+    assert translate(("mobile phone", "shirt"), "zh", (MORE,)) is None
+    assert translate(COCO80_EN, "zh", (MORE,)) == COCO80_ZH
+    assert parse_classes(["手机", "SHIRT"], ("shirt", "mobile phone"), (MORE,)) == (0, 1)
+    with pytest.raises(UsageError, match="no class of that name"):
+        parse_classes(["手机"], ("shirt", "mobile phone"))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from boxmill.demo.detector import shipped_detector
 from boxmill.errors import UsageError
 from boxmill.settings import DetectorPost, PostSettings, TaggerPost, effective_post, settings
 from boxmill.types import HeadSpec, InputSpec, ModelSpec
@@ -103,3 +106,21 @@ def test_an_image_may_take_longer_where_a_compiler_comes_first() -> None:
     compiled = {**weights, "runtime": "torch", "compile": True}
     assert settings("photos", compiled).engine.effective_image_timeout == 1800
     assert settings("photos", {**compiled, "image_timeout": 5.0}).engine.effective_image_timeout == 5
+
+
+def test_weights_that_were_not_given_are_the_demo_s() -> None:
+    for flags in ({}, {"weights": None, "card": None, "labels": None, "lang": "zh"}):
+        assert settings("photos", flags).model.weights == shipped_detector()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"runtime": "fake"}, "--runtime fake takes a model card .* --weights CARD.yaml"),
+        ({"card": Path("a.yaml")}, "--card a.yaml describes weights that were not given"),
+        ({"labels": Path("a.json")}, "--labels a.json describes weights that were not given"),
+    ],
+)
+def test_what_belongs_to_other_weights_does_not_go_with_the_demo_s(flags: dict[str, object], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        settings("photos", flags)

@@ -11,6 +11,7 @@ import numpy as np
 
 from boxmill import __version__, labels
 from boxmill.convert import cached_network, checkpoint_summary, is_checkpoint, read_network_file
+from boxmill.demo.detector import ADVICE, class_names, shipped_detector
 from boxmill.engine import Postprocess
 from boxmill.errors import ImageError, ModelError, UsageError
 from boxmill.models import Card, Note, OnnxSummary, Resolution, TensorInfo, find_card, load_card, read_onnx, resolve
@@ -91,13 +92,16 @@ def resolve_model(chosen: ModelSettings, runtime: RuntimeName = "openvino") -> R
         network = _fake_network(chosen.weights, card) if fake else read_onnx(chosen.network)
     given = None if chosen.labels is None else labels.load_labels(chosen.labels)
     resolution = resolve(chosen.weights, card, network, given, chosen.imgsz, chosen.rect)
+    if chosen.weights == shipped_detector():
+        resolution = replace(resolution, warnings=(*resolution.warnings, ADVICE))
     return resolution if chosen.lang is None else _in_language(resolution, chosen.lang, named_by)
 
 
 def _in_language(resolution: Resolution, lang: labels.Language, named_by: Path) -> Resolution:
-    """With names in `lang`: of a built-in list, else from labels_<lang>.json beside `named_by`, what named them."""
+    """With names in `lang`: of a known list, else from labels_<lang>.json beside `named_by`, what named them."""
     count = len(resolution.spec.names)
-    names, why = labels.translate(resolution.spec.names, lang), "no effect: these are not COCO's 80 classes"
+    names = labels.translate(resolution.spec.names, lang, (class_names(),))
+    why = "no effect: these are not COCO's 80 classes"
     path = labels.names_beside(named_by, lang) if names is None else None
     if path is not None:
         given = labels.load_labels(path)
@@ -138,7 +142,7 @@ def make_postprocessor(settings: RunSettings, spec: ModelSpec) -> Postprocess:
         UsageError: a class is not one of the model's, or a setting is not for this kind of model.
     """
     post = effective_post(settings.post, spec)
-    classes = labels.parse_classes(post.classes, spec.names) if post.classes else None
+    classes = labels.parse_classes(post.classes, spec.names, (class_names(),)) if post.classes else None
     if isinstance(post, TaggerPost):
         return Tagger(spec.head, conf=post.conf, top_k=post.top_k, classes=classes)
     detector = Postprocessor(

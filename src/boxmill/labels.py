@@ -7,7 +7,7 @@ import json
 import re
 import reprlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ __all__ = [
     "COCO91_EN",
     "COCO91_ZH",
     "Language",
+    "NamesByLanguage",
     "label_names",
     "load_labels",
     "names_beside",
@@ -56,7 +57,8 @@ _OTHER_NAMES = {
 }
 
 _Names = tuple[str, ...]
-_BUILT_IN: dict[str, dict[Language, _Names]] = {
+NamesByLanguage = Mapping[Language, _Names]  # one list of classes, by id, in each language
+_BUILT_IN: dict[str, NamesByLanguage] = {
     "coco80": {"en": COCO80_EN, "zh": COCO80_ZH},
     "coco91": {"en": COCO91_EN, "zh": COCO91_ZH},
 }
@@ -94,13 +96,14 @@ def label_names(reference: tuple[str, ...] | Path | Literal["coco80", "coco91"] 
     return _BUILT_IN[reference]["en"] if isinstance(reference, str) else reference
 
 
-def translate(names: tuple[str, ...], lang: Language) -> tuple[str, ...] | None:
-    """The same classes named in `lang` when `names` are a whole built-in list in either language; None otherwise.
+def translate(names: tuple[str, ...], lang: Language, more: Sequence[NamesByLanguage] = ()) -> tuple[str, ...] | None:
+    """The same classes named in `lang` when `names` are a whole known list in either language; None otherwise.
 
+    Known are the built-in lists and `more`.
     Differences of spelling do not matter: case, underscores, and the names that Darknet's list has from Pascal VOC
     (`sofa` is COCO's `couch`). Parts of a list are not translated: a list of animals may have another `mouse`.
     """
-    known = _built_in(names)
+    known = _known(names, more)
     return None if known is None else known[lang]
 
 
@@ -110,10 +113,10 @@ def names_beside(path: Path, lang: Language) -> Path | None:
     return beside if beside.is_file() else None
 
 
-def _built_in(names: _Names) -> dict[Language, _Names] | None:
-    """The built-in list that `names` are, in whatever spelling."""
+def _known(names: _Names, more: Sequence[NamesByLanguage]) -> NamesByLanguage | None:
+    """The list that `names` are, in whatever spelling."""
     plain = tuple(_plain(name) for name in names)
-    for known in _BUILT_IN.values():
+    for known in (*_BUILT_IN.values(), *more):
         if any(len(one) == len(plain) and tuple(map(_plain, one)) == plain for one in known.values()):
             return known
     return None
@@ -125,17 +128,19 @@ def _plain(name: str) -> str:
     return _OTHER_NAMES.get(plain, plain)
 
 
-def parse_classes(wanted: Sequence[str], names: tuple[str, ...]) -> tuple[int, ...]:
+def parse_classes(
+    wanted: Sequence[str], names: tuple[str, ...], more: Sequence[NamesByLanguage] = ()
+) -> tuple[int, ...]:
     """The class ids that `wanted` asks for, ascending, each once.
 
     A whole number is an id, even where a class is named by a number. Anything else is a name, compared first exactly
-    and then without regard to case; for COCO's 80 classes both English and Chinese are understood. A name that several
-    classes carry stands for all of them.
+    and then without regard to case; for COCO's 80 classes, and for those of `more`, both English and Chinese are
+    understood. A name that several classes carry stands for all of them.
 
     Raises:
         UsageError: an id is out of range, or no class has the name.
     """
-    known = _built_in(names)
+    known = _known(names, more)
     languages = (names,) if known is None else (names, *known.values())
     chosen: set[int] = set()
     for text in (text.strip() for text in wanted):

@@ -56,12 +56,13 @@ class ModelOptions(TypedDict, total=False):
     fast_decode: bool
 
 
-def load(weights: str | os.PathLike[str], **options: Unpack[ModelOptions]) -> Model:
+def load(weights: str | os.PathLike[str] | None = None, **options: Unpack[ModelOptions]) -> Model:
     """Loads a detector or tagger to be called from Python.
 
     Args:
         weights: an ONNX file or a YOLOv9 checkpoint (for `runtime="fake"`, a model card). A checkpoint is converted
-            once, after a warning that says so, unless `runtime` is "torch".
+            once, after a warning that says so, unless `runtime` is "torch". None: boxmill's own demo detector, which
+            knows things as emoji show them, not your photos; a warning says so.
         **options: named like the flags of `boxmill run`, which explains them, with the same defaults. `workers`: images
             of one list that are worked on at the same time.
 
@@ -179,7 +180,7 @@ def _array_frame(source: object, *, bgr: bool) -> Frame:
 
 
 def python_settings(
-    source: str | os.PathLike[str], weights: str | os.PathLike[str], options: Mapping[str, Any], kind: type
+    source: str | os.PathLike[str], weights: str | os.PathLike[str] | None, options: Mapping[str, Any], kind: type
 ) -> RunSettings:
     """Settings from Python's keyword arguments, which are those that the TypedDict `kind` names.
 
@@ -199,4 +200,4 @@ def python_settings(
     if "classes" in flags:
         wanted = flags["classes"]
         flags["classes"] = [str(one) for one in ([wanted] if isinstance(wanted, str | int) else wanted)]
-    return settings(os.fspath(source), {**flags, "weights": Path(weights)})
+    return settings(os.fspath(source), {**flags, "weights": None if weights is None else Path(weights)})

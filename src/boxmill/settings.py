@@ -11,6 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from boxmill.demo.detector import shipped_detector
 from boxmill.errors import UsageError
 from boxmill.types import HeadSpec, ModelSpec, NmsMethod
 
@@ -166,12 +167,14 @@ _ROOMS: Mapping[str, type] = {
 
 
 def settings(source: str, flags: Mapping[str, Any]) -> RunSettings:
-    """Settings from flags; a flag that is None was not given and keeps its default.
+    """Settings from flags; a flag that is None was not given and keeps its default. Weights: the demo's detector.
 
     Raises:
         UsageError: a value is out of its range.
     """
     given = {name: value for name, value in flags.items() if value is not None}
+    if "weights" not in given:
+        given["weights"] = _default_weights(given)
     if "classes" in given:
         given["classes"] = tuple(given["classes"])
     if "imgsz" in given:
@@ -182,6 +185,16 @@ def settings(source: str, flags: Mapping[str, Any]) -> RunSettings:
     chosen = RunSettings(source, **rooms)
     _check(chosen)
     return chosen
+
+
+def _default_weights(given: Mapping[str, Any]) -> Path:
+    """The demo's detector, unless something else that was given says that other weights are meant."""
+    if given.get("runtime") == "fake":
+        raise UsageError("--runtime fake takes a model card in place of weights: give --weights CARD.yaml")
+    for flag in ("card", "labels"):
+        if flag in given:
+            raise UsageError(f"--{flag} {given[flag]} describes weights that were not given; give --weights too")
+    return shipped_detector()
 
 
 def _size(values: list[int]) -> tuple[int, int]:

@@ -48,7 +48,9 @@ class RunOptions(ModelOptions, total=False):
     dump_heads: bool
 
 
-def run(source: str | os.PathLike[str], weights: str | os.PathLike[str], **options: Unpack[RunOptions]) -> Outcomes:
+def run(
+    source: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None, **options: Unpack[RunOptions]
+) -> Outcomes:
     """Runs a model over a source and yields the outcome of every input as it comes.
 
     It is `boxmill run`: a worker process that is replaced when an image kills it, and a run directory (`runs/NAME`)
@@ -64,6 +66,7 @@ def run(source: str | os.PathLike[str], weights: str | os.PathLike[str], **optio
     Args:
         source: what `boxmill run` takes: an image, a folder, a glob, a list file.
         weights: an ONNX file or a YOLOv9 checkpoint, which is converted once (for `runtime="fake"`, a model card).
+            None: boxmill's own demo detector, as for `boxmill.load`.
         **options: named like the flags of `boxmill run`, which explains them, with the same defaults. `allow_failed`
             only matters to the command's exit code.
 

@@ -190,6 +190,21 @@ def test_interrupted_and_completed(many: Path, fake: list[str], runs: Path, numb
     assert len(documents(runs / "many")) == 400
 
 
+def test_the_command_of_a_fresh_run_would_begin_another_and_that_is_said(
+    many: Path, fake: list[str], runs: Path
+) -> None:
+    command = ["run", str(many), *fake, "--workers", "1", "--name", "new"]
+    process = boxmill(*command, "--fresh")
+    wait_for_work(process, runs / "new")
+    process.send_signal(signal.SIGINT)
+    err = process.communicate(timeout=60)[1]
+    assert process.returncode == 5, err
+    assert "interrupted: --resume new in place of --fresh goes on where it stopped" in err
+    assert run_command([*command, "--resume", "new", "--quiet"]) == 0
+    assert os.listdir(runs) == ["new"]
+    assert sorted(computed(runs / "new")) == list(range(400))
+
+
 def test_ctrl_c_before_there_is_anything_to_finish(photos: Path, fake: list[str], runs: Path) -> None:
     """While it is read what to do: here a card that is a named pipe, and nobody writes to it."""
     os.mkfifo("endless.yaml")

@@ -164,11 +164,6 @@ def test_unreadable_weights(photos: Path, tmp_path: Path, capfd) -> None:
     assert not (tmp_path / "runs").exists()
 
 
-def test_without_weights_it_says_what_to_give(photos: Path, tmp_path: Path, capfd) -> None:
-    assert run_command(["run", str(photos)]) == 2
-    assert "--weights is missing: boxmill brings no model, give yours" in capfd.readouterr().err
-
-
 def test_a_card_that_cannot_be_meant_ends_the_run_before_its_first_result(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,18 @@ def test_classes_are_matched_by_name_not_by_number(tmp_path: Path) -> None:
     assert chinese.classes == tuple(range(80))
     assert chinese.how == "by name, COCO's 80 in two languages"
     assert chinese.pairs[0] == ("1 person", "0 人")
+
+
+def test_chinese_names_of_the_ground_truth_are_names_too(tmp_path: Path) -> None:
+    path = truth_of(tmp_path, {1: "cat", 2: "dog", 3: "cow"}, [1, 2, 3])
+    document = json.loads(path.read_text(encoding="utf-8"))
+    document["categories"][1]["name_zh"] = " 狗"
+    document["categories"][2]["name_zh"] = "cat"  # what is called so in English comes first
+    path.write_text(json.dumps(document), encoding="utf-8")
+    found = map_classes(read_truth(path), ("cat", "狗", "cow"))
+    assert (found.how, found.classes) == ("by name", (0, 1, 2))
+    with pytest.raises(UsageError, match="2 dog"):
+        map_classes(read_truth(path), ("cat", "Hund", "cow"))
 
 
 def test_letters_may_differ_in_case_and_classes_may_be_left_over(tmp_path: Path) -> None:

@@ -174,6 +174,21 @@ def test_nan_is_dropped_and_counted(activation, nan):
     assert not_a_candidate.nan == 0
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("activation", ["none", "sigmoid"])
+@pytest.mark.parametrize("hidden", [0, 7, 8, 19])
+def test_one_nan_behind_larger_scores_is_seen(activation, dtype, hidden):
+    """The scan keeps no mark for each anchor unless some value of the head can hide a NaN."""
+    rng = np.random.default_rng(hidden)
+    raw = np.concatenate([rng.uniform(5, 60, (4, 130)), rng.uniform(0, 1, (20, 130))]).astype(dtype)
+    finder = Postprocessor(HeadSpec("yolo", activation=activation))
+    (whole,) = finder([raw], NETWORK)
+    raw[4 + hidden, 70] = np.copysign(np.nan, -1)
+    (found,) = finder([raw], NETWORK)
+    assert (whole.nan, found.nan) == (0, 1)
+    assert 70 not in found.indices.tolist()
+
+
 def test_nan_objectness_is_counted_once():
     raw = np.array([[30, 20, 10, 8, np.nan, 0.5, 0.5], [30, 20, 10, 8, 0.9, 0.9, 0.5]], np.float32)
     for multi_label in (False, True):

@@ -19,11 +19,6 @@ from boxmill.store import walk_dumps
 Many = Parameter(consume_multiple=True, negative="")
 Plain = Parameter(negative="")
 
-_NO_WEIGHTS = (
-    "--weights is missing: boxmill brings no model, give yours, for example --weights yolov8n.onnx; "
-    "--runtime fake --weights CARD.yaml tries a pipeline without one"
-)
-
 
 def run(
     source: str,
@@ -77,6 +72,8 @@ def run(
 
     Examples:
 
+        boxmill run demo/pictures --lang zh --save-img
+
         boxmill run photos/ --weights yolov8n.onnx
 
         boxmill run 'photos/**/*.jpg' -w yolox.onnx --card yolox.yaml --lang zh --conf 0.4
@@ -95,12 +92,14 @@ def run(
         a quoted glob, or a .txt file with a path on each line.
     weights
         The detector or tagger, an ONNX file; or a YOLOv9 checkpoint (.pt), which is converted once and never executed.
+        Default: boxmill's own demo detector, which knows things as emoji show them, not your photos.
     card
         Model card: how images go in and boxes come out. Default: the .yaml beside the weights, if there is one.
     labels
         Class names: JSON, YAML or text, one a line. Default: those of the card or the weights.
     lang
-        Language of the built-in COCO names: en or zh.
+        Language of the names: en or zh. COCO's and the demo's are built in; for others labels_zh.json or labels_en.json
+        beside the label file or the weights.
     imgsz
         Network input in pixels, one number or height and width. Default: what the network was exported for.
     rect
@@ -193,8 +192,6 @@ def run(
     quiet
         Print nothing but errors.
     """
-    if weights is None:
-        raise UsageError(_NO_WEIGHTS)
     flags = {key: value for key, value in locals().items() if key not in ("source", "half", "json", "quiet")}
     if workers == "auto":
         flags["workers"] = None
@@ -209,6 +206,7 @@ def run(
 def _run(chosen: RunSettings, reporter: Reporter, *, as_json: bool) -> int:
     mill = Mill(chosen, tell=reporter.note)
     directory = mill.run.directory
+    again = f"--resume {directory.name} in place of --fresh" if chosen.output.fresh else "the same command"
     try:
         reporter.settings(mill)
         if chosen.output.dump_heads:
@@ -217,7 +215,7 @@ def _run(chosen: RunSettings, reporter: Reporter, *, as_json: bool) -> int:
             ending = mill.work(observe)
         summary = mill.finish(ending)
     except OutputError:
-        reporter.note(f"what was acknowledged is kept in {directory}; the same command goes on from there")
+        reporter.note(f"what was acknowledged is kept in {directory}; {again} goes on from there")
         raise
     except BoxmillError:
         reporter.note(f"what the worker process printed is in {mill.log}")
@@ -232,7 +230,7 @@ def _run(chosen: RunSettings, reporter: Reporter, *, as_json: bool) -> int:
     else:
         reporter.result(directory)
     if ending.interrupted:
-        reporter.note("interrupted: the same command goes on where it stopped")
+        reporter.note(f"interrupted: {again} goes on where it stopped")
         return 5
     return 7 if summary["failed"]["count"] > chosen.output.failures_allowed(summary["total_images"]) else 0
 

@@ -49,8 +49,9 @@ def read_class_map(path: Path) -> dict[str, str | None]:
 def map_classes(truth: Truth, names: Sequence[str], given: Mapping[str, str | None] | None = None) -> ClassMap:
     """Finds the class of each category.
 
-    By `given` where there is one; else by name: exactly, then without regard to case, then with COCO's names in the
-    other language. Ground truth that has no names (YOLO text without data.yaml) holds class ids.
+    By `given` where there is one; else by name: exactly, then without regard to case, then by the category's Chinese
+    name where the ground truth has one, then with COCO's names in the other language. Ground truth that has no names
+    (YOLO text without data.yaml) holds class ids.
 
     Args:
         truth: ground truth.
@@ -65,7 +66,7 @@ def map_classes(truth: Truth, names: Sequence[str], given: Mapping[str, str | No
     elif given is not None:
         how, classes = "as --class-map says", _by_map(truth, names, given)
     else:
-        how, classes = _by_name(truth.categories, names)
+        how, classes = _by_name(truth, names)
     titles = truth.categories or tuple("" for _ in truth.ids)
     shown = [f"{number} {title}".strip() for number, title in zip(truth.ids, titles, strict=True)]
     if given is None:
@@ -80,16 +81,17 @@ def map_classes(truth: Truth, names: Sequence[str], given: Mapping[str, str | No
     )
 
 
-def _by_name(categories: Sequence[str], names: Sequence[str]) -> tuple[str, list[int | None]]:
+def _by_name(truth: Truth, names: Sequence[str]) -> tuple[str, list[int | None]]:
     other = [translate(tuple(names), lang) or () for lang in ("en", "zh")]
     exact = [_places(names)]
     folded = [_places([name.casefold() for name in names])]
     foreign = [_places([name.casefold() for name in one]) for one in other]
     result: list[int | None] = []
     translated = False
-    for category in categories:
+    for category, chinese in zip(truth.categories, truth.names_zh or ("",) * len(truth.categories), strict=True):
         found = _first(exact, category.strip())
         found = _first(folded, category.strip().casefold()) if found is None else found
+        found = _first(exact, chinese.strip()) if found is None else found
         if found is None:
             found = _first(foreign, category.strip().casefold())
             translated |= found is not None

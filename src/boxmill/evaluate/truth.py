@@ -50,6 +50,7 @@ class Truth:
     ids: tuple[int, ...]  # as the ground truth numbers them
     images: tuple[TruthImage, ...]
     stems: bool = False  # its files are named after images without their suffix
+    names_zh: tuple[str, ...] = ()  # of the categories in Chinese, where the ground truth has them; "": not of this one
     relative: bool = False  # boxes are shares of an image's size
     remarks: list[str] = field(default_factory=list)  # for people
 

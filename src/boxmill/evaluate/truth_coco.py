@@ -25,6 +25,7 @@ class _Image(msgspec.Struct):
 class _Category(msgspec.Struct):
     id: int
     name: str
+    name_zh: str = ""  # not COCO's: the demo's scenes have it
 
 
 class _Annotation(msgspec.Struct):
@@ -77,6 +78,7 @@ def read_coco(path: Path) -> Truth:
         tuple(category.name for category in categories),
         tuple(category.id for category in categories),
         tuple(_image(image, by_image[image.id], place) for image in images),
+        names_zh=tuple(category.name_zh for category in categories),
         remarks=remarks if strays else [],
     )
 
