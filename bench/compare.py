@@ -1,8 +1,8 @@
 """`boxmill compare` on the first article's workload, and a run of it that is killed three times.
 
-    PYTHONPATH=src python bench/compare.py --weights detector.onnx            # prints the section
-    PYTHONPATH=src python bench/compare.py --weights detector.onnx --write    # and refreshes RESULTS.md
-    PYTHONPATH=src python bench/compare.py --weights detector.onnx --quick    # 40 scenes, one round
+    PYTHONPATH=src python bench/compare.py            # prints the section
+    PYTHONPATH=src python bench/compare.py --write    # and refreshes RESULTS.md
+    PYTHONPATH=src python bench/compare.py --quick    # 40 scenes, one round
 
 867 shop scenes of 1920x1080 with exact ground truth (`boxmill demo scenes`; needs the font Noto Color Emoji), the same
 network in every program, rounds interleaved; about 25 minutes, on a machine that does nothing else. The comparison runs
@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from results import environment, write_section
+
+from boxmill.demo.detector import shipped_detector
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests/mill"))
 from crash_checks import decoded_again, redone, violations
@@ -57,7 +59,7 @@ def main() -> int:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--weights", type=Path, required=True, help="the detector of the demo's things")
+    parser.add_argument("--weights", type=Path, default=shipped_detector(), help="default: the shipped detector")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--reload-images", type=int, default=20, help="that the script (a) works on")
     parser.add_argument("--quick", action="store_true", help="40 scenes, one round")

@@ -13,6 +13,7 @@ from small_runs import write_photos
 
 from boxmill.cli import run_command
 from boxmill.compare import Comparison, Limits, Plan, Row, Sample
+from boxmill.demo.detector import ADVICE
 
 
 @pytest.fixture
@@ -50,15 +51,29 @@ def test_the_table_of_a_folder_with_a_bad_file(place: Path, capfd: pytest.Captur
     assert not (place / "runs").exists()
 
 
-def test_json_and_quiet_without_a_plot(place: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> None:
+def canned() -> Comparison:
     sample = Sample(5, 1.0, 2.0, 1.0, 2**20, None, 3, 0)
     facts = {
         "processor": "", "system": "", "versions": {}, "source": "photos", "images": 5, "network": "tiny.onnx",
         "network_size": [96, 96], "conf": 0.25, "iou": 0.45, "max_det": 300, "judged": False,
     }  # fmt: skip
-    found = Comparison((Row("d", "boxmill", 5, (sample,)),), (), 2, facts, ())
-    plans: list[Plan] = []
-    monkeypatch.setattr("boxmill.compare.compare", lambda plan, *_: plans.append(plan) or found)
+    return Comparison((Row("d", "boxmill", 5, (sample,)),), (), 2, facts, ())
+
+
+@pytest.fixture
+def plans(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
+    """What would have been measured; nothing is."""
+    seen: list[Plan] = []
+
+    def measure(plan: Plan, *_: object) -> Comparison:
+        seen.append(plan)
+        return canned()
+
+    monkeypatch.setattr("boxmill.compare.compare", measure)
+    return seen
+
+
+def test_json_and_quiet_without_a_plot(place: Path, plans: list[Plan], monkeypatch, capfd) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     flags = ["--imgsz", "64", "96", "--iou", "0.5", "--max-det", "9", "--factors", "--rounds", "3"]
     assert run_command(["compare", "photos", "-w", "tiny.onnx", *flags, "--json", "--quiet"]) == 0
@@ -73,10 +88,20 @@ def test_json_and_quiet_without_a_plot(place: Path, monkeypatch: pytest.MonkeyPa
     assert plan.mill == ("--weights", "tiny.onnx", "--iou", "0.5", "--max-det", "9", "--imgsz", "64", "96")
 
 
+def test_without_weights_it_takes_the_demos_detector_and_says_so(
+    place: Path, plans: list[Plan], monkeypatch: pytest.MonkeyPatch, capfd
+) -> None:
+    for module in ("settings", "api"):  # a stand-in
+        monkeypatch.setattr(f"boxmill.{module}.shipped_detector", lambda: place / "tiny.onnx")
+    assert run_command(["compare", "photos"]) == 0
+    assert plans[0].network == place / "tiny.onnx"
+    assert ADVICE in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["photos"], 2, "--weights"),
+        (["photos", "--card", "card.yaml"], 2, "--weights"),
         (["photos", "-w", "tiny.onnx", "--batch", "0"], 2, "--batch"),
         (["photos", "-w", "tiny.onnx", "--conf", "2"], 2, "--conf"),
         (["photos", "-w", "tiny.onnx", "--gt", "other.json"], 3, "none of the 5 images"),

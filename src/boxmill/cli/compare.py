@@ -46,6 +46,8 @@ def compare(
 
     Examples:
 
+        boxmill compare demo/pictures --gt demo/ground_truth.coco.json
+
         boxmill compare photos/ --weights yolov8n.onnx
 
         boxmill compare val/ -w yolov8n.onnx --gt instances_val.json --rounds 3
@@ -61,7 +63,8 @@ def compare(
     source
         Images as files: a folder (searched recursively), a quoted glob, or a .txt file with a path on each line.
     weights
-        The detector, an ONNX file, or a YOLOv9 checkpoint (.pt), which is converted once.
+        The detector, an ONNX file, or a YOLOv9 checkpoint (.pt), which is converted once. Default: boxmill's own demo
+        detector, which knows things as emoji show them, not your photos.
     card
         Model card. Default: the .yaml beside the weights, if there is one.
     labels
@@ -95,8 +98,6 @@ def compare(
     from boxmill.compare import compare as measure
     from boxmill.settings import settings
 
-    if weights is None:
-        raise UsageError("--weights is missing: give your detector, for example --weights yolov8n.onnx")
     check_psutil()
     given = {"weights": weights, "card": card, "labels": labels, "imgsz": imgsz}
     chosen = settings(source, {**given, "conf": conf, "iou": iou, "max_det": max_det})
@@ -120,8 +121,12 @@ def _plan(chosen: RunSettings, quiet: bool, **numbers: Any) -> Plan:
     from boxmill.compare import Limits, Plan
     from boxmill.settings import DetectorPost, available_cpus, effective_post
 
-    chosen = with_network(chosen, _teller(quiet))
-    spec = resolve_model(chosen.model).spec
+    tell = _teller(quiet)
+    chosen = with_network(chosen, tell)
+    resolution = resolve_model(chosen.model)
+    for warning in resolution.warnings:
+        tell(warning)
+    spec = resolution.spec
     post = effective_post(chosen.post, spec)
     if not isinstance(post, DetectorPost):
         raise UsageError("boxmill compare compares detectors; this model is a tagger")
