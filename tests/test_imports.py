@@ -46,6 +46,7 @@ def test_the_command_line_loads_no_runtime_before_it_runs() -> None:
 
 
 ROOMS = (
+    ".compare",
     ".convert",
     ".engine",
     ".errors",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_COMMANDS = ("run", "doctor", "export", "lab", "eval", "demo", "report", "convert")
+_COMMANDS = ("run", "doctor", "export", "lab", "eval", "demo", "report", "convert", "compare")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -27,6 +27,7 @@ def run_command(arguments: list[str]) -> int:
     """Runs one command line and returns its exit code."""
     from cyclopts import App, CycloptsError, Parameter
 
+    from boxmill.cli.compare import compare
     from boxmill.cli.convert import convert
     from boxmill.cli.demo import demo
     from boxmill.cli.doctor import doctor
@@ -52,6 +53,7 @@ def run_command(arguments: list[str]) -> int:
     app.command(demo)
     app.command(report)
     app.command(convert)
+    app.command(compare)
     try:
         code = app(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:
