@@ -5,12 +5,13 @@
 A is always the same: float32, squares, 30,000 candidates, whole decoding. B differs in one thing, or is what the
 defaults make of it. Shop, crowd and aerial are held-out scenes of `boxmill demo scenes` (made at first use, kept in
 .bench/scenes) for the demo's detector; the others are 128 photographs of the folder that BOXMILL_ASSETS names, for the
-four networks there. Thresholds are those of validation: candidates above .001, the IoU that each network is evaluated
-with, once with the best class of each anchor and once with every class above the threshold; objects that differ are
-counted above .25.
+four networks there, and for the one of them that takes any shape once its file says so: rectangles on photographs
+(this needs the package onnx).Thresholds are those of validation: candidates above .001, the IoU that
+each network is evaluated with, once with the best class of each anchor and once with every class above the threshold;
+objects that differ are counted above .25.
 
-At most 300 objects an image, as validators have it, but 3000 in crowds and from above: there are more than 300 things
-in a picture, and COCO's evaluator takes 100 of each class. What the default of 300 costs there is told apart.
+At most 300 objects an image, as validators have it, but 3000 in crowds and from above, where there may be hundreds
+of things and COCO's evaluator takes 100 of each class. What the default of 300 costs there is told apart.
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ SCENES = {  # 16:9 as most photographs of the demo's workload, and 8:5, whose re
     "crowd": Scenes("crowd", 60, "1280x800", seed=42),
     "aerial": Scenes("aerial", 60, "1280x800", seed=43),
 }
-NETWORKS = {"yolox_nano_416": 0.65, "yolov9t_relu_320_3cls": 0.65, "yolov5n_640": 0.6, "nanodet_320": 0.6}  # NMS IoU
+OPEN = "yolox_nano, any shape"
+# IoU of NMS that each is evaluated with
+NETWORKS = {"yolox_nano_416": 0.65, OPEN: 0.65, "yolov9t_relu_320_3cls": 0.65, "yolov5n_640": 0.6, "nanodet_320": 0.6}
 # what the three-class network's makers mean by vehicle and animal
 VEHICLES = ("bicycle", "car", "motorcycle", "bus", "truck")
 ANIMALS = ("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe")
@@ -114,9 +117,26 @@ def photo_subject(name: str, assets: Path, images: int | None) -> Subject:
     paths = [assets / "photos/train128" / Path(image["file_name"]).name for image in kept]
     source.write_text("\n".join(map(str, paths)), encoding="utf-8")
     mapped.write_text(json.dumps({label: three_classes(label) for label in COCO80_EN}), encoding="utf-8")
-    card = ("--card", CARDS / f"{name}.yaml", "--iou", NETWORKS[name])
+    weights, card = assets / f"models/{name}.onnx", CARDS / f"{name}.yaml"
+    if name == OPEN:
+        weights, card = opened(assets / "models/yolox_nano_416.onnx", CARDS / "yolox_nano_416.yaml", folder)
     evaluation = ("--class-map", mapped) if name.endswith("3cls") else ()
-    return Subject(name, source, truth, assets / f"models/{name}.onnx", card, evaluation)
+    return Subject(name, source, truth, weights, ("--card", card, "--iou", NETWORKS[name]), evaluation)
+
+
+def opened(weights: Path, card: Path, folder: Path) -> tuple[Path, Path]:
+    """The network and its card, saying that height and width may be any: nothing inside it depends on them."""
+    import onnx
+
+    model = onnx.load(weights)
+    for value, names in ((model.graph.input[0], ("N", "", "H", "W")), (model.graph.output[0], ("N", "anchors", ""))):
+        for dim, symbol in zip(value.type.tensor_type.shape.dim, names, strict=True):
+            if symbol:
+                dim.dim_param = symbol
+    paths = folder / "open.onnx", folder / "open.yaml"
+    onnx.save(model, paths[0])
+    paths[1].write_text(card.read_text(encoding="utf-8").replace("dynamic: false", "dynamic: true"), encoding="utf-8")
+    return paths
 
 
 def three_classes(label: str) -> str | None:
