@@ -6,10 +6,10 @@ A is always the same: float32, squares, 30,000 candidates, whole decoding. B dif
 defaults make of it. Shop, crowd and aerial are held-out scenes of `boxmill demo scenes` (made at first use, kept in
 .bench/scenes) for the demo's detector; the others are 128 photographs of the folder that BOXMILL_ASSETS names, for the
 four networks there, and for the one of them that takes any shape once its file says so: rectangles on photographs
-(this needs the package onnx).Thresholds are those of validation: candidates above .001, the IoU that
-each network is evaluated with, once with the best class of each anchor and once with every class above the threshold;
-objects that differ are counted above .25.
+(this needs the package onnx).
 
+Thresholds are those of validation: candidates above .001, the IoU that each network is evaluated with, once with the
+best class of each anchor and once with every class above the threshold. Objects that differ are counted above .25.
 At most 300 objects an image, as validators have it, but 3000 in crowds and from above, where there may be hundreds
 of things and COCO's evaluator takes 100 of each class. What the default of 300 costs there is told apart.
 """
