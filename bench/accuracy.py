@@ -55,7 +55,7 @@ SCENES = {  # 16:9 as most photographs of the demo's workload, and 8:5, whose re
     "crowd": Scenes("crowd", 60, "1280x800", seed=42),
     "aerial": Scenes("aerial", 60, "1280x800", seed=43),
 }
-OPEN = "yolox_nano, any shape"
+OPEN = "yolox_nano_any_shape"
 # IoU of NMS that each is evaluated with
 NETWORKS = {"yolox_nano_416": 0.65, OPEN: 0.65, "yolov9t_relu_320_3cls": 0.65, "yolov5n_640": 0.6, "nanodet_320": 0.6}
 # what the three-class network's makers mean by vehicle and animal
