@@ -1,6 +1,6 @@
 """What each shortcut costs in average precision, by `boxmill eval A B` (needs boxmill[eval]).
 
-    python bench/accuracy.py --demo detector.onnx [--images 16] [--only shop] [--write]
+    python bench/accuracy.py [--images 16] [--only shop] [--write]
 
 A is always the same: float32, squares, 30,000 candidates, whole decoding. B differs in one thing, or is what the
 defaults make of it. Shop, crowd and aerial are held-out scenes of `boxmill demo scenes` (made at first use, kept in
@@ -31,6 +31,7 @@ import results
 from judging import TRUTH, Project, Run, Scenes
 
 from boxmill.coco80 import COCO80_EN
+from boxmill.demo.detector import shipped_detector
 from boxmill.runtimes.openvino import has_native_bf16
 
 CARDS = judging.ROOT / "tests/cards"
@@ -267,19 +268,15 @@ def report(rows: list[Findings], seconds: float) -> tuple[bool, str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--demo", type=Path, help="ONNX file of the demo's detector; without it no scenes are run")
+    parser.add_argument("--demo", type=Path, default=shipped_detector(), help="default: the shipped detector")
     parser.add_argument("--images", type=int, help="of each set, to try it; default: all")
     parser.add_argument("--only", choices=[*SCENES, *NETWORKS], action="append", help="may be given several times")
     parser.add_argument("--write", action="store_true", help="refresh the section of RESULTS.md")
     arguments = parser.parse_args()
     assets = os.environ.get("BOXMILL_ASSETS")
-    chosen = arguments.only or [*(SCENES if arguments.demo else ()), *(NETWORKS if assets else ())]
-    if not chosen:
-        parser.error("nothing to measure: give --demo, or set BOXMILL_ASSETS to the folder of networks and photos")
+    chosen = arguments.only or [*SCENES, *(NETWORKS if assets else ())]
     start, rows = time.perf_counter(), []
     for name in chosen:
-        if name in SCENES and arguments.demo is None:
-            parser.error(f"{name}: give the demo's detector with --demo")
         if name in NETWORKS and not assets:
             parser.error(f"{name}: set BOXMILL_ASSETS to the folder of networks and photographs")
         subject = (

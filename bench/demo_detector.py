@@ -1,6 +1,6 @@
 """How good the demo's detector is on held-out scenes, by `boxmill eval` (needs boxmill[eval]).
 
-    python bench/demo_detector.py detector.onnx [--images 20] [--only shop] [--glyphs unseen] [--write]
+    python bench/demo_detector.py [detector.onnx] [--images 20] [--only shop] [--glyphs unseen] [--write]
 
 Scenes of `boxmill demo scenes --split held-out`, 640x640: their backgrounds, light and viewpoints are none of those
 that training shows. Known glyphs are those of training; unseen ones show the same classes by glyphs that training never
@@ -26,6 +26,8 @@ from typing import Any
 import judging
 import results
 from judging import TRUTH, Project, Run, Scenes
+
+from boxmill.demo.detector import shipped_detector
 
 GLYPHS = ("known", "unseen")
 WORST = 10
@@ -180,7 +182,7 @@ def report(rows: list[Row], weights: Path, seconds: float) -> tuple[bool, str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("weights", type=Path, help="ONNX file of the demo's detector")
+    parser.add_argument("weights", type=Path, nargs="?", default=shipped_detector(), help="default: the shipped one")
     parser.add_argument("--images", type=int, help="of each kind, to try it; default: all")
     parser.add_argument("--only", choices=PLANS, action="append", help="may be given several times")
     parser.add_argument("--glyphs", choices=GLYPHS, help="default: both")
