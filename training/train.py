@@ -1,6 +1,6 @@
 """Trains the demo's detector on scenes that `boxmill demo scenes` made.
 
-    python -m training.train SCENES [SCENES ...] --out detector.pt [--steps 7000]
+    python -m training.train SCENES [SCENES ...] --out detector.pt [--steps 7000] [--start first.pt]
 
 SCENES are folders with pictures and ground_truth.coco.json. The same seed, scenes, versions and machine give the same
 weights. A checkpoint is kept every 500 steps; the same command goes on from it.
@@ -34,6 +34,8 @@ def main() -> None:
     pictures, names = read_scenes(arguments.scenes)
     print(f"{len(pictures)} pictures, {len(names)} classes, on {device}", flush=True)
     model = Detector(len(names)).to(device, memory_format=torch.channels_last)
+    if arguments.start:
+        model.load_state_dict(torch.load(arguments.start, weights_only=True)["average"])
     average = copy.deepcopy(model).eval()
     optimizer = torch.optim.AdamW(groups(model), lr=arguments.rate, betas=(0.9, 0.99))
     checkpoint = arguments.out.with_suffix(".checkpoint")
@@ -63,6 +65,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("scenes", type=Path, nargs="+", help="folders that `boxmill demo scenes` wrote")
     parser.add_argument("--out", type=Path, required=True, help="where the weights go")
+    parser.add_argument("--start", type=Path, help="weights of an earlier training; default: random ones")
     parser.add_argument("--steps", type=int, default=7000)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--side", type=int, default=384, help="pixels of a crop")

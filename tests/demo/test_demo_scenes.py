@@ -82,7 +82,7 @@ def test_training_never_sees_what_is_held_out(kind: str) -> None:
         things = [item for item in placed if item.thing is not None]
         assert all(item.unseen == (item.glyph in held_out) for item in things)
         assert {item.unseen for item in things} == {"known": {False}, "unseen": {True}, "all": {False, True}}[glyphs]
-        assert {item.glyph for item in placed if item.thing is None} <= set(spec.conditions.clutter)
+        assert {item.glyph for item in placed if item.thing is None} <= set(spec.clutter)
 
 
 def test_what_has_writing_is_never_mirrored() -> None:

@@ -11,7 +11,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["CLASSES", "CLUTTER", "CLUTTER_HELD_OUT", "LETTERED", "Group", "ThingClass", "names", "names_zh"]
+__all__ = [
+    "CLASSES",
+    "CLUTTER",
+    "CLUTTER_HELD_OUT",
+    "CLUTTER_MORE",
+    "LETTERED",
+    "Group",
+    "ThingClass",
+    "names",
+    "names_zh",
+]
 
 Group = Literal["clothing", "electronics", "home", "food", "animal", "vehicle", "person"]
 
@@ -179,6 +189,15 @@ _PEOPLE = _group("person", [("person", "人", "🚶🏃🕺💃🧎", "🧍🕴"
 CLASSES: tuple[ThingClass, ...] = (*_CLOTHING, *_ELECTRONICS, *_HOME, *_FOOD, *_ANIMALS, *_VEHICLES, *_PEOPLE)
 
 CLUTTER = "🪨🪵🌵🌴🍁🍄🪴🧱🪢🧊🧽🪣🧹🎈🔮🧿💎🪁🧩🪜🛟🌰🥜🧅🎲🧬🪐🌈❄⭐🔥"  # glyphs of no class, in training
+CLUTTER_MORE = (  # and those among which a medley shows things, in training
+    "😀😂😍😎😡😱🥶🤠🤖👻👽👾💩🎃👹🤡💀❤💛💚💙💜🖤💔♈♎♿⚠🚫⛔🛑❌✅❓❗➕⏩🔄🆗🅰"
+    "🔴🔵🟢🟡🟥🟦🟩🔶🔷🔺💠🏁🚩☀☁⛅🌧🌩🌨🌪🌊☄🌟✨💥💫🌍🌎⛄🌋🗻⛰🏔🏕🏠🏡🏢🏥🏦🏨"
+    "🏭🏯🏰⛪🕌🗼🗽⛲🎡🎢🎪👍👎👌✌👋✋👊💪👂👃👁👄👅🦷🦴🧠🌽🥕🥒🥦🥬🥑🍆🥔🌶🍑🍒🍐🥝"
+    "🍅🥭🍈🍬🍭🍫🍪🍡🍿🧂🥫🍳🥚🧈🍘🍙🍥🍢🪟🚪🛋🛁🚿🪞🛒🗿🏺⚓🧭🪙🔗⛓🧰🪤🎯♟🃏🀄🎰🎵"
+    "🎶🥁🎺🎷🔭🔬🧪⚗🌡💉💊🩺🩹🔖📌📎📐📏📍🗑📊📈🔍🔎🕯🧨🎆🎇🎉🎊🎗🎟🎫🏷🐍🦎🐊🐸🦇🦔"
+    "🦓🦒🐫🦘🦥🦛🦏🐌🐙🦑🦂🕷🕸🐾🌿☘🍀🪶🥀🎋🧸🪆🪅🛎📿💈🧯🔫🛡🗡🏹🪃🔩⚙🗜⚖🩸🦠🧶🧵"
+    "🪡💄👣🩴🩰🎿🛷🥌🏓🏸🥊🥅⛳🪀🎣🤿🛹🛼"
+)
 CLUTTER_HELD_OUT = "🌲🌳🍂🐚🪸🧲🧷🧻🧼🎀🎍🏮🎐🪩🥨🥥🫧🌙⚡💧"  # and those that only held-out scenes show
 
 LETTERED = (

@@ -10,14 +10,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from boxmill.demo.classes import CLUTTER, CLUTTER_HELD_OUT
+from boxmill.demo.classes import CLUTTER, CLUTTER_HELD_OUT, CLUTTER_MORE
 
 __all__ = ["CONDITIONS", "Conditions", "Range", "Split", "Surface"]
 
 Split = Literal["train", "held-out"]
 Range = tuple[float, float]
 Surface = Literal[
-    "asphalt", "blotches", "bricks", "checks", "dots", "grass", "gradient", "sand", "shapes", "stripes", "wood"
+    "asphalt",
+    "blotches",
+    "bricks",
+    "camouflage",
+    "cells",
+    "checks",
+    "crosses",
+    "dots",
+    "grass",
+    "gradient",
+    "hexagons",
+    "ripples",
+    "sand",
+    "scribbles",
+    "shapes",
+    "stripes",
+    "wood",
 ]
 
 
@@ -38,6 +54,8 @@ class Conditions:
     walls: tuple[Surface, ...]  # backgrounds upright: behind shelves, behind a single thing
     floors: tuple[Surface, ...]  # backgrounds from above
     clutter: str  # glyphs that belong to no class
+    more_walls: tuple[Surface, ...] = ()  # that varied kinds of scenes have as well
+    more_clutter: str = ""  # likewise
 
 
 CONDITIONS: dict[Split, Conditions] = {
@@ -55,6 +73,8 @@ CONDITIONS: dict[Split, Conditions] = {
         walls=("blotches", "gradient", "stripes", "shapes", "asphalt"),
         floors=("asphalt", "grass", "blotches", "stripes"),
         clutter=CLUTTER,
+        more_walls=("camouflage", "cells", "crosses", "hexagons", "ripples", "scribbles"),
+        more_clutter=CLUTTER_MORE,
     ),
     "held-out": Conditions(
         tilt=(15, 22),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from boxmill.demo.classes import CLASSES, CLUTTER, CLUTTER_HELD_OUT
+from boxmill.demo.classes import CLASSES, CLUTTER, CLUTTER_HELD_OUT, CLUTTER_MORE
 from boxmill.errors import SourceError, UsageError
 from boxmill.types import UInt8
 
@@ -86,7 +86,7 @@ class Atlas:
 
 def every_glyph() -> str:
     """Each character that a scene may need: those of the classes, and the clutter."""
-    return "".join(thing.glyphs + thing.held_out for thing in CLASSES) + CLUTTER + CLUTTER_HELD_OUT
+    return "".join(thing.glyphs + thing.held_out for thing in CLASSES) + CLUTTER + CLUTTER_MORE + CLUTTER_HELD_OUT
 
 
 def find_font() -> Path:
@@ -112,7 +112,7 @@ def find_font() -> Path:
 
 
 def load_atlas(font: Path | None = None, characters: Iterable[str] | None = None) -> Atlas:
-    """Draws every glyph once, which takes about half a second.
+    """Draws every glyph once, which takes about a second.
 
     Args:
         font: file of a colour emoji font with bitmaps of 109 pixels per em; `find_font()` by default.

@@ -1,4 +1,4 @@
-"""Where things stand in a scene, before any camera looks at it: the five kinds of scenes.
+"""Where things stand in a scene, before any camera looks at it: the six kinds of scenes.
 
 Positions and sizes are pixels in the scene's plane, which has the shape of the picture.
 """
@@ -13,7 +13,7 @@ import numpy as np
 
 from boxmill.demo.camera import Wear
 from boxmill.demo.classes import CLASSES, LETTERED, Group
-from boxmill.demo.conditions import CONDITIONS, Conditions, Range, Split
+from boxmill.demo.conditions import CONDITIONS, Conditions, Range, Split, Surface
 from boxmill.demo.textures import Backdrop, boards, roads, surface
 
 __all__ = ["KINDS", "Glyphs", "Kind", "Placement", "SceneSpec", "compose_layout"]
@@ -35,6 +35,7 @@ class Kind:
     count: tuple[int, int]
     sizes: Range  # longer side of a thing, share of the picture's short side, log-uniform
     wear: Wear = field(default_factory=Wear)
+    varied: bool = False  # more backgrounds and more clutter, where the split has them
 
 
 KINDS: dict[str, Kind] = {
@@ -42,6 +43,7 @@ KINDS: dict[str, Kind] = {
     "shop": Kind("shop", _SHOP, (5, 15), (0.14, 0.28)),
     "crowd": Kind("crowd", _STREET, (120, 240), (0.035, 0.1), Wear(0.8, 4.0, 6.0, (50, 95))),
     "aerial": Kind("aerial", ("person", "vehicle"), (60, 200), (0.022, 0.05), Wear(0.6, 2.5, 5.0, (60, 95))),
+    "medley": Kind("medley", (*_SHOP, *_STREET), (1, 15), (0.07, 0.7), varied=True),
     "jumble": Kind("jumble", (*_SHOP, *_STREET), (25, 50), (0.05, 0.3)),
 }
 
@@ -60,6 +62,16 @@ class SceneSpec:
     def conditions(self) -> Conditions:
         """What the split allows."""
         return CONDITIONS[self.split]
+
+    @property
+    def walls(self) -> tuple[Surface, ...]:
+        """Upright backgrounds that the scene may have."""
+        return self.conditions.walls + (self.conditions.more_walls if self.kind.varied else ())
+
+    @property
+    def clutter(self) -> str:
+        """Glyphs of no class that the scene may have."""
+        return self.conditions.clutter + (self.conditions.more_clutter if self.kind.varied else "")
 
     @property
     def short(self) -> int:
@@ -131,7 +143,7 @@ def _mirrored(rng: Rng, glyph: str) -> bool:
 
 def _clutter(spec: SceneSpec, rng: Rng, count: int, sizes: Range) -> list[Placement]:
     """Glyphs of no class, anywhere; `sizes` as shares of the short side."""
-    allowed = spec.conditions.clutter
+    allowed = spec.clutter
     return [
         Placement(
             allowed[int(rng.integers(len(allowed)))],
@@ -147,7 +159,7 @@ def _clutter(spec: SceneSpec, rng: Rng, count: int, sizes: Range) -> list[Placem
 
 
 def _wall(spec: SceneSpec, rng: Rng) -> Backdrop:
-    walls = spec.conditions.walls
+    walls = spec.walls
     return surface(walls[int(rng.integers(len(walls)))], rng, spec.height, spec.width)
 
 
@@ -255,10 +267,24 @@ def _jumble(spec: SceneSpec, rng: Rng) -> Plan:
     return canvas, [*_clutter(spec, rng, int(rng.integers(0, 10)), (0.05, 0.15)), *heap]
 
 
+def _medley(spec: SceneSpec, rng: Rng) -> Plan:
+    """A few things, up to very large ones, among much that is none of them."""
+    canvas = _wall(spec, rng) if rng.random() < 0.75 else _floor(spec, rng)
+    things = _choose(spec, rng, spec.kind.groups, _count(spec, rng))
+    sizes = sorted((spec.short * _log_uniform(rng, *spec.kind.sizes) for _ in things), reverse=True)
+    shown = []
+    for (glyph, number, unseen), (x, y), size in zip(things, _scattered(spec, rng, len(things)), sizes, strict=True):
+        turn = _turn(rng, spec.conditions.turn) * 2
+        shown.append(Placement(glyph, number, unseen, (x, y), size, turn, _mirrored(rng, glyph)))
+    behind = _clutter(spec, rng, int(rng.integers(8, 30)), (0.05, 0.3))
+    return canvas, [*behind, *shown, *_clutter(spec, rng, int(rng.integers(0, 6)), (0.05, 0.15))]
+
+
 _LAYOUTS: dict[str, Callable[[SceneSpec, Rng], Plan]] = {
     "single": _single,
     "shop": _counter,
     "crowd": _crowd,
     "aerial": _aerial,
     "jumble": _jumble,
+    "medley": _medley,
 }

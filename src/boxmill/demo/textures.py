@@ -198,15 +198,93 @@ def _bricks(rng: Rng, height: int, width: int) -> UInt8:
     return _paint(field, _near(rng, base, 50) // 2, base, _near(rng, base, 40))
 
 
+def _camouflage(rng: Rng, height: int, width: int) -> UInt8:
+    """Patches of a few tones with sharp edges."""
+    tones = int(rng.integers(3, 7))
+    field = _clouds(rng, height, width, min(height, width) / rng.uniform(4, 24)) // (256 // tones) * (255 // tones)
+    base = _colour(rng)
+    return _paint(field, _near(rng, base, 90), base, _near(rng, base, 90))
+
+
+def _cells(rng: Rng, height: int, width: int) -> UInt8:
+    """Angular cells about random points, each with its own tone, as in paving of broken stone or dried mud."""
+    count = int(rng.integers(20, 300))
+    seeds = np.ones((height, width), np.uint8)
+    seeds[rng.integers(0, height, count), rng.integers(0, width, count)] = 0
+    away, owner = cv2.distanceTransformWithLabels(seeds, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    tones = rng.integers(60, 220, count + 1, dtype=np.uint8)
+    shade = (away * np.float32(255 / float(away.max()))).astype(np.uint8)
+    field = _mix(tones[np.minimum(owner, count)], shade, float(rng.uniform(0, 0.5)))
+    base = _colour(rng)
+    return _paint(field, _near(rng, base, 80), base, _near(rng, base, 60))
+
+
+def _crosses(rng: Rng, height: int, width: int) -> UInt8:
+    """Small marks of straight strokes at even distances."""
+    period = max(12, int(min(height, width) * rng.uniform(0.04, 0.14)))
+    tile = np.zeros((period, period), np.uint8)
+    thick = max(1, int(period * rng.uniform(0.05, 0.2)))
+    for _ in range(int(rng.integers(1, 4))):
+        start, end = (rng.integers(period // 6, period - period // 6, 2).tolist() for _ in range(2))
+        cv2.line(tile, start, end, 220, thick, cv2.LINE_AA)
+    field = np.tile(tile, (height // period + 1, width // period + 1))[:height, :width]
+    base = _colour(rng)
+    return _paint(_mix(field, _clouds(rng, height, width, period * 3), 0.15), base, _near(rng, base, 100))
+
+
+def _hexagons(rng: Rng, height: int, width: int) -> UInt8:
+    """A honeycomb: each pixel belongs to the nearer of two shifted lattices of centres."""
+    side = min(height, width) * rng.uniform(0.04, 0.16)
+    x = np.arange(width, dtype=np.float32)[None, :] / np.float32(side)
+    y = np.arange(height, dtype=np.float32)[:, None] / np.float32(side * np.sqrt(3))
+    here = np.hypot(x - np.rint(x), (y - np.rint(y)) * np.float32(np.sqrt(3)))
+    there = np.hypot(x - np.floor(x) - 0.5, (y - np.floor(y) - 0.5) * np.float32(np.sqrt(3)))
+    joint = np.abs(here - there) < rng.uniform(0.02, 0.1)
+    field = np.where(joint, 0, np.where(here < there, 210, int(rng.integers(60, 255)))).astype(np.uint8)
+    base = _colour(rng)
+    return _paint(_mix(field, _clouds(rng, height, width, side * 2), 0.25), _near(rng, base, 90), base)
+
+
+def _ripples(rng: Rng, height: int, width: int) -> UInt8:
+    """Rings about two points that pass through each other."""
+    x, y = np.arange(width, dtype=np.float32)[None, :], np.arange(height, dtype=np.float32)[:, None]
+    wave = np.zeros((height, width), np.float32)
+    for _ in range(2):
+        centre = rng.uniform((-width, -height), (2 * width, 2 * height)).astype(np.float32)
+        period = np.float32(min(height, width) * rng.uniform(0.03, 0.15) / (2 * np.pi))
+        wave += np.sin(np.hypot(x - centre[0], y - centre[1]) / period)
+    base = _colour(rng)
+    return _paint((wave * 63 + 127).astype(np.uint8), _near(rng, base, 80), base, _near(rng, base, 80))
+
+
+def _scribbles(rng: Rng, height: int, width: int) -> UInt8:
+    """Long curved strokes of a few colours."""
+    canvas = _blotches(rng, height, width)
+    short = min(height, width)
+    for _ in range(int(rng.integers(8, 40))):
+        colour: Colour = tuple(int(level) for level in _colour(rng, (30, 240), 0.6))  # type: ignore[assignment]
+        turns = np.cumsum(rng.uniform(-0.5, 0.5) + rng.normal(0, 0.3, int(rng.integers(8, 40))))
+        steps = np.stack([np.cos(turns), np.sin(turns)], 1) * short * rng.uniform(0.01, 0.06)
+        path = np.cumsum(steps, 0) + rng.uniform((0, 0), (width, height))
+        cv2.polylines(canvas, [path.astype(np.int32)], False, colour, int(rng.integers(1, 12)), cv2.LINE_AA)
+    return canvas
+
+
 _SURFACES: dict[Surface, Callable[[Rng, int, int], UInt8]] = {
     "asphalt": _asphalt,
     "blotches": _blotches,
     "bricks": _bricks,
+    "camouflage": _camouflage,
+    "cells": _cells,
     "checks": _checks,
+    "crosses": _crosses,
     "dots": _dots,
     "grass": _grass,
     "gradient": _gradient,
+    "hexagons": _hexagons,
+    "ripples": _ripples,
     "sand": _sand,
+    "scribbles": _scribbles,
     "shapes": _shapes,
     "stripes": _stripes,
     "wood": _wood,
