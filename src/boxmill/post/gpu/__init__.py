@@ -1,11 +1,11 @@
 """Post-processing of tensors on a GPU in Triton: exact, in static shapes, without waiting for the device.
 
-`postprocess` computes what `boxmill.post.reference` defines, bit for bit, from heads in float32, float16 or bfloat16; it
-can be captured in a CUDA graph. `nms` is the same for boxes that are decoded already; `boxmill.post.nms` and
+`postprocess` computes what `boxmill.post.reference` defines, bit for bit, from heads in float32, float16 or bfloat16;
+it can be captured in a CUDA graph. `nms` is the same for boxes that are decoded already; `boxmill.post.nms` and
 `boxmill.post.batched_nms` call it for tensors on a device.
 
-Triton compiles each kernel when it is first needed, some seconds in all, and caches the result in ~/.triton; it needs a C
-compiler for its launcher, once.
+Triton compiles each kernel when it is first needed, some seconds in all, and caches the result in ~/.triton; it needs
+a C compiler for its launcher, once.
 """
 
 from __future__ import annotations

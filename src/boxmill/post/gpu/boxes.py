@@ -13,7 +13,7 @@ from boxmill.post.gpu.checks import PAIRS_LIMIT, check_device, check_floats, flo
 from boxmill.post.gpu.launch import Boxes, Rule, run
 from boxmill.post.nms import NO_LIMIT, count_of, threshold_of
 
-__all__ = ["DeviceKept", "batched_nms", "nms"]
+__all__ = ["DeviceKept", "batched_nms", "kept_rows", "nms"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,7 +61,7 @@ def batched_nms(
 def nms(
     boxes: Tensor, scores: Tensor, classes: Tensor | None = None, *, iou: float = 0.45, max_det: int | None = None
 ) -> Tensor:
-    """`boxmill.post.nms` of tensors on a GPU: (K,) int64 on the same device; waits for K, as it is the result's shape."""
+    """`boxmill.post.nms` of tensors on a GPU: (K,) int64 on the same device; waits for K."""
     if boxes.ndim != 2:
         raise UsageError(f"boxes must have shape (N, 4), x1 y1 x2 y2, got {tuple(boxes.shape)}")
     labels = None if classes is None else classes[None]
@@ -69,22 +69,20 @@ def nms(
     return found.indices[0, : int(found.count[0])].long()
 
 
-def survivors(
-    boxes: Tensor | Sequence[Tensor],
-    scores: Tensor | Sequence[Tensor],
-    classes: Tensor | Sequence[Tensor] | None,
+def kept_rows(
+    boxes: Tensor,
+    scores: Tensor,
+    classes: Tensor | None,
     counts: Sequence[int] | None,
     iou: float,
     max_det: int | None,
 ) -> list[Tensor]:
-    """`boxmill.post.batched_nms` for tensors: for each image (K,) int64."""
-    stacked = all(isinstance(column, Tensor) for column in (boxes, scores) if column is not None)
-    if stacked and isinstance(boxes, Tensor) and (classes is None or isinstance(classes, Tensor)):
-        rows = None if counts is None else torch.as_tensor(counts, dtype=torch.int32).to(boxes.device)
-        found = batched_nms(boxes, scores, classes, counts=rows, iou=iou, max_det=max_det)
-        kept = zip(found.indices, found.count.tolist(), strict=True)
-        return [indices[:count].long() for indices, count in kept]
-    return []
+    """`boxmill.post.batched_nms` of stacked tensors: for each image (K,) int64; waits once, for the counts."""
+    used = None if counts is None else torch.tensor([int(count) for count in counts], dtype=torch.int32)
+    rows = None if used is None else used.to(boxes.device)
+    found = batched_nms(boxes, scores, classes, counts=rows, iou=iou, max_det=max_det)
+    kept = zip(found.indices, found.count.tolist(), strict=True)
+    return [indices[:count].long() for indices, count in kept]
 
 
 def _boxes(boxes: Tensor, scores: Tensor, classes: Tensor | None, counts: Tensor | None) -> Boxes:
@@ -95,8 +93,8 @@ def _boxes(boxes: Tensor, scores: Tensor, classes: Tensor | None, counts: Tensor
         raise UsageError(f"boxes must have shape (B, N, 4), x1 y1 x2 y2, got {tuple(boxes.shape)}")
     if boxes.shape[1] > PAIRS_LIMIT:
         raise UsageError(f"nms takes at most {PAIRS_LIMIT} boxes, got {boxes.shape[1]}")
-    shapes = (("scores", scores, boxes.shape[:2]), ("classes", classes, boxes.shape[:2]), ("counts", counts, boxes.shape[:1]))
-    for name, column, shape in shapes:
+    pairs = boxes.shape[:2]
+    for name, column, shape in (("scores", scores, pairs), ("classes", classes, pairs), ("counts", counts, pairs[:1])):
         if column is not None and (column.shape != shape or column.device != boxes.device):
             raise UsageError(
                 f"{name} must have shape {tuple(shape)}, on the device of the boxes, "

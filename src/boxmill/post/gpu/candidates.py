@@ -1,7 +1,8 @@
 """Kernels that find candidates: a sort key for each score that passes, in no particular order, and how many there are.
 
-A program looks at one block of anchors (or pairs, or boxes) of one image, and takes room for its candidates by one atomic
-addition. Their order among themselves is left to chance; the keys differ and are ordered afterwards, so results are not.
+A program looks at one block of anchors (or pairs, or boxes) of one image, and takes room for its candidates by one
+atomic addition. Their order among themselves is left to chance; the keys differ and are ordered afterwards, so the
+results are not.
 """
 
 from __future__ import annotations

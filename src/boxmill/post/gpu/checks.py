@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 import triton
 from torch import Tensor
@@ -40,7 +41,7 @@ def check_floats(name: str, tensor: Tensor) -> None:
 
 def float32_of(value: float) -> float:
     """The nearest float32: what the reference compares with."""
-    return float(torch.tensor(value, dtype=torch.float32))
+    return float(np.float32(value))
 
 
 def on_device(tensor: Tensor) -> AbstractContextManager[None]:

@@ -38,7 +38,8 @@ class DeviceDetections:
     @property
     def boxes(self) -> Tensor:
         """(B, max_det, 4) float32, source pixels (network pixels without geometries)."""
-        return self._part(0, 4).view(torch.float32).unflatten(1, (self.max_det, 4))
+        corners = self._part(0, 4).view(torch.float32)
+        return corners.as_strided((len(corners), self.max_det, 4), (corners.stride(0), 4, 1))
 
     @property
     def scores(self) -> Tensor:
@@ -79,7 +80,7 @@ class DeviceDetections:
 
 
 def unpack(packed: npt.NDArray[np.int32], max_det: int) -> list[Detections]:
-    """`DeviceDetections.packed` in host memory (B, 4 + 7 * max_det) as one `Detections` an image, whose arrays are views."""
+    """`DeviceDetections.packed` in host memory (B, 4 + 7 * max_det) as one `Detections` an image: views."""
     return [_image(row, max_det) for row in packed]
 
 

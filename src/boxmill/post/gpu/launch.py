@@ -83,7 +83,7 @@ class _Sorted:
 
 
 def launch(kernel: Any, grid: tuple[int, ...], warps: int, arguments: Mapping[str, Any]) -> None:
-    """Every launch of this package: never with fused multiply-add, which would round once where the reference does twice."""
+    """Every launch of this package: never with fused multiply-add, which rounds once, not twice."""
     kernel[grid](**arguments, num_warps=warps, enable_fp_fusion=False)
 
 
@@ -260,7 +260,7 @@ def _resolve(ordered: _Sorted, rule: Rule, result: Tensor, geometry: Tensor | No
     if rule.iou is not None:
         arguments = {name: common[name] for name in ("result", "sorted_boxes", "sorted_labels", "result_step", "room")}
         arguments |= {"bits": bits, "side": side, "words": words, "iou": rule.iou, "AGNOSTIC": rule.agnostic}
-        launch(suppress.suppression, (_programs(words * words, images), images), 4, arguments)
+        launch(suppress.suppression, (_programs(words * words, images), images), 8, arguments)
     scratch = {
         "bits": bits,
         "kept_words": torch.empty((images, words), dtype=torch.int64, device=device),

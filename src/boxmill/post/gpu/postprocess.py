@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -82,7 +83,7 @@ def postprocess(
 
 def _tensor(raw: Tensor | Sequence[Tensor]) -> Tensor:
     """(B, P, Q) of the one tensor, with or without B."""
-    tensors = raw if isinstance(raw, list | tuple) else [raw]
+    tensors: Sequence[Tensor] = raw if isinstance(raw, list | tuple) else [cast(Tensor, raw)]
     if len(tensors) != 1:
         raise UsageError(f"expected one raw head, got {len(tensors)} tensors; name the right one in head.outputs")
     tensor = tensors[0]

@@ -1,7 +1,7 @@
 """What several kernels compute: the key by which candidates are ordered, boxes from a head, IoU, results.
 
-Everything is float32 with each operation rounded on its own, as `boxmill.post.reference` defines it. Kernels are compiled
-without fused multiply-add (`launch.py`); division is `div_rn`, the correctly rounded one, for Triton's `/` is not.
+Everything is float32 with each operation rounded on its own, as `boxmill.post.reference` defines it. Kernels are
+compiled without fused multiply-add (`launch.py`); division is `div_rn`, for Triton's `/` is not correctly rounded.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 1. `order`: a candidate's rank is the number of better ones; the best `limit` go to their places with box and class. n
    candidates cost n^2 comparisons spread over the whole device, which is less than sorting for the usual thousands.
 2. `suppression`: for each pair of candidates one bit, does the better one overlap the other too much; in words of 64.
-3. `survivors`: one program an image goes through the candidates 64 at a time with these bits, until max_det + 1 survive.
+3. `survivors`: one program an image goes through the candidates 64 at a time with these bits until max_det + 1 survive.
 4. `more_survivors`: the same for candidates beyond the square of bits, against the boxes kept so far.
 
 Nothing here depends on a number that the host would have to read: what a grid or a buffer may need is known beforehand,
@@ -24,7 +24,6 @@ from boxmill.post.gpu.shared import (
     intersection_over_union,
     load_boxes,
     load_sorted,
-    pack,
     pair_of,
     score_of,
     write_cut,
@@ -47,8 +46,8 @@ def order(
     """Candidates into the order of their keys; program (some blocks, image).
 
     keys (B, keys_room): unordered, or descending already where SORTED. sorted_keys (B, room): the best limit + 1, of
-    which the last only tells its score; sorted_boxes (B, 4, room) float32; sorted_labels (B, room). raw: the head or the
-    boxes; labels: classes of plain boxes, otherwise a candidate's class is its pair modulo `classes`.
+    which the last only tells its score; sorted_boxes (B, 4, room) float32; sorted_labels (B, room). raw: the head or
+    the boxes; labels: classes of plain boxes, otherwise a candidate's class is its pair modulo `classes`.
     """
     image = tl.program_id(1).to(tl.int64)
     count = tl.load(result + image * result_step + _FOUND)
@@ -109,9 +108,7 @@ def _words(hits):
 
 
 @triton.jit
-def suppression(
-    result, sorted_boxes, sorted_labels, bits, result_step, room, side, words, iou, AGNOSTIC: tl.constexpr
-):
+def suppression(result, sorted_boxes, sorted_labels, bits, result_step, room, side, words, iou, AGNOSTIC: tl.constexpr):
     """bits (B, side, words) int64: bit i of word w of row j: candidate 64 w + i, better than j, overlaps it too much.
 
     Program (some tiles, image). Only the triangle of the candidates that exist is computed, and only it is written.
@@ -135,8 +132,8 @@ def suppression(
 
 @triton.jit
 def _write_block(
-    result, sorted_keys, sorted_boxes, sorted_labels, kept_places, geometry, kept, start, number, room, classes, max_det,
-    HAS_GEOMETRY: tl.constexpr, LISTED: tl.constexpr,
+    result, sorted_keys, sorted_boxes, sorted_labels, kept_places, geometry, kept, start, number, room, classes,
+    max_det, HAS_GEOMETRY: tl.constexpr, LISTED: tl.constexpr,
 ):  # fmt: skip
     """The survivors of 64 candidates, bits in `kept`, behind `number` others; how many there are then."""
     lane = tl.arange(0, _BLOCK)
@@ -176,8 +173,8 @@ def survivors(
 ):  # fmt: skip
     """Greedy survivors among the first `side` candidates; program (image).
 
-    kept_words (B, words) int64 and kept_places (B, max_det) int32 are scratch. The bits of up to WORDS blocks of 64 stay
-    in registers; those of earlier ones are read again. LAST: there are no candidates beyond `side`.
+    kept_words (B, words) int64 and kept_places (B, max_det) int32 are scratch. The bits of up to WORDS blocks stay in
+    registers; those of earlier ones are read again. LAST: there are no candidates beyond `side`.
     """
     image = tl.program_id(0).to(tl.int64)
     result += image * result_step
