@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,7 @@ def test_a_batch_in_static_shapes(device: str) -> None:
 def dispatched(device: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """Tensors count as being on a GPU, also where the interpreter has them on the CPU."""
     for module in ("boxmill.post.nms", "boxmill.post.compat._arrays"):
-        monkeypatch.setattr(f"{module}.on_gpu", lambda value: isinstance(value, torch.Tensor))
+        monkeypatch.setattr(sys.modules[module], "on_gpu", lambda value: isinstance(value, torch.Tensor))
     return device
 
 
@@ -88,7 +89,7 @@ def test_the_library_leads_here(dispatched: str, monkeypatch: pytest.MonkeyPatch
     boxes, scores, classes = cases.crowded(np.random.default_rng(5), 50)
     tensors = [torch.from_numpy(each).to(dispatched) for each in (boxes, scores, classes)]
     wanted = nms(boxes, scores, classes, iou=0.5)
-    monkeypatch.delattr("boxmill._native.nms")  # nothing may go the other way
+    monkeypatch.delattr(sys.modules["boxmill._native"], "nms")  # nothing may go the other way
     assert np.array_equal(nms(*tensors, iou=0.5).cpu().numpy(), wanted)
     assert np.array_equal(torchvision.batched_nms(*tensors, 0.5).cpu().numpy(), wanted)
     assert np.array_equal(
@@ -108,7 +109,7 @@ def test_non_max_suppression_leads_here(dispatched: str, module: Any, monkeypatc
     rows = heads.tied(np.random.default_rng(0), 30, 3)
     raw = (np.delete(rows, 4, axis=0) if module is ultralytics else np.ascontiguousarray(rows.T))[None]
     wanted = module.non_max_suppression(raw, 0.3, 0.5)
-    monkeypatch.delattr("boxmill._native.postprocess")
+    monkeypatch.delattr(sys.modules["boxmill._native"], "postprocess")
     for tensor in (torch.from_numpy(raw).to(dispatched), torch.from_numpy(raw).to(dispatched).double()):
         (found,) = module.non_max_suppression(tensor, 0.3, 0.5)
         assert found.dtype == (torch.float64 if tensor.dtype == torch.float64 else torch.float32)
