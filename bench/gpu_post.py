@@ -2,8 +2,8 @@
 
     python bench/gpu_post.py [NAME]       # writes bench/results/gpu-NAME.json, and $OUT/gpu_post.json where OUT is set
 
-Times are medians by device events. `graph`: one replay of a CUDA graph of the call, so what the device needs; `call`: the
-call from Python, so the launches count too. Several input buffers take turns so that the cache does not flatter.
+Times are medians by device events. `graph`: one replay of a CUDA graph of the call, so what the device needs; `call`:
+the call from Python, so the launches count too. Several input buffers take turns so that the cache does not flatter.
 Every output is compared with the CPU's before it is timed.
 """
 
@@ -23,8 +23,7 @@ import numpy as np
 import torch
 import triton
 
-from boxmill.post import Postprocessor, nms
-from boxmill.post import gpu
+from boxmill.post import Postprocessor, gpu, nms
 from boxmill.types import Detections, HeadSpec
 
 HEAD, NETWORK = HeadSpec("yolo"), (640, 640)

@@ -86,7 +86,8 @@ def batched_nms(
         if values is not None and len(values) != images:
             raise UsageError(f"expected {name} of {images} images, as many as there are boxes of, got {len(values)}")
     if images and all(on_gpu(column) for column in (boxes, scores, boxes if classes is None else classes)):
-        return _batch_on_gpu(boxes, scores, classes, counts, iou, max_det)
+        found: list[npt.NDArray[np.int64]] = _batch_on_gpu(boxes, scores, classes, counts, iou, max_det)
+        return found
     columns = [boxes, scores] if classes is None else [boxes, scores, classes]
     kept = []
     for image in range(images):

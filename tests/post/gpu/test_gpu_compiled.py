@@ -41,7 +41,8 @@ def test_every_kernel_compiles_and_fits(compiled: list[dict[str, Any]]) -> None:
     assert {each["kernel"] for each in compiled} == KERNELS
     for each in compiled:
         assert each["reg"] <= 255, each
-        assert each["local"] == 0, each  # nothing spilled
+        assert each["local"] == 0, each
+        assert each["stack"] <= 16, each  # spilled registers would lie there; a call to the division needs a little
         assert each["shared"] <= 48 * 1024, each
 
 

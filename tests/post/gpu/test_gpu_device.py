@@ -87,14 +87,3 @@ def test_cuda_graph(cuda: str) -> None:
         raw.copy_(realistic(seed))
         graph.replay()
         same(found, raw)
-
-
-@gpu_only
-def test_inside_torch_compile(cuda: str) -> None:
-    from boxmill.post import gpu
-
-    def program(raw: Any) -> Any:
-        return gpu.postprocess(HEAD, raw * 1.0, NETWORK).packed + 0
-
-    raw = realistic(0).to(cuda)
-    assert torch.equal(torch.compile(program)(raw), program(raw))

@@ -196,6 +196,22 @@ def test_nothing_waits_for_the_device(device: str) -> None:
         gpu.postprocess(head, raw, NETWORK, geometry, nms="soft", max_det=2)
 
 
+def test_inside_torch_compile(device: str) -> None:
+    """One operator in one graph, whose shapes are known without running it."""
+    from boxmill.post import gpu
+
+    head = HeadSpec("yolo")
+
+    def program(raw: Any, geometry: Any) -> Any:
+        found = gpu.postprocess(head, raw * 2.0, NETWORK, geometry, max_det=5, classes=(0, 1))
+        return found.boxes + 1, found.count
+
+    raw, geometry = batch(heads.tied, head, anchors=12).to(device), gpu.places(GEOMETRIES, device)
+    compiled = torch.compile(program, backend="eager" if device == "cpu" else "inductor", fullgraph=True)
+    for mine, other in zip(compiled(raw, geometry), program(raw, geometry), strict=True):
+        assert torch.equal(mine, other)
+
+
 def test_refusals(device: str) -> None:
     from boxmill.post import gpu
 

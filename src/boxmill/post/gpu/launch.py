@@ -272,7 +272,7 @@ def _resolve(ordered: _Sorted, rule: Rule, result: Tensor, geometry: Tensor | No
     launch(suppress.survivors, (images,), 4, common | scratch | {"kept_places": places, "side": side})
     if not last:
         rest = {"kept_places": places, "side": side, "iou": rule.iou, "AGNOSTIC": rule.agnostic}
-        launch(suppress.more_survivors, (images,), 8, common | rest)
+        launch(suppress.more_survivors, (images,), 16, common | rest)
 
 
 def _decay(ordered: _Sorted, rule: Rule, result: Tensor, geometry: Tensor | None) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from boxmill.errors import UsageError
 from boxmill.post.gpu.checks import PAIRS_LIMIT, check_device, check_floats, float32_of, on_device
-from boxmill.post.gpu.detections import DeviceDetections, places
+from boxmill.post.gpu.detections import DeviceDetections, places, row_length
 from boxmill.post.gpu.launch import Head, Rule, run
 from boxmill.post.heads import MOST
 from boxmill.post.postprocess import Postprocessor
@@ -37,7 +37,7 @@ def postprocess(
     nms: NmsMethod = "hard",
     sigma: float = 0.5,
 ) -> DeviceDetections:
-    """The objects of each image of a batch, without waiting for the device.
+    """The objects of each image of a batch, without waiting for the device; inside torch.compile one operator.
 
     Results are those of `boxmill.post.reference.postprocess` on the same values, bit for bit; a head with a sigmoid may
     differ where exp of two libraries in double rounds to different float32.
@@ -49,7 +49,7 @@ def postprocess(
         network: height and width of the network's input, in pixels.
         geometries: how each image lies in the network's input; boxes then go back to source pixels and are clipped to
             the image. A CUDA graph needs the tensor that `places` makes of them, for a graph replays addresses, not
-            values. None: network pixels, unclipped.
+            values, and so does torch.compile. None: network pixels, unclipped.
         conf, iou, max_det, max_nms, agnostic, multi_label, nms, sigma: as for `boxmill.post.Postprocessor`.
         classes: wanted class ids; or (C,) bool or uint8 on the device, nonzero where a class is wanted, which spares
             one launch for each run of neighbouring ids. None: all.
@@ -61,6 +61,10 @@ def postprocess(
         UsageError: an option is out of range, or the tensor, `network` and `geometries` do not fit the head or each
             other, or are not on a GPU.
     """
+    if torch.compiler.is_compiling():
+        return _as_operator(
+            head, raw, network, geometries, (conf, iou, max_det, max_nms, agnostic, multi_label, nms, sigma), classes
+        )
     chosen = None if isinstance(classes, Tensor) else classes
     # Its constructor refuses what is out of range.
     Postprocessor(head, conf, iou, max_det, max_nms, chosen, agnostic, multi_label, nms, sigma)
@@ -79,6 +83,91 @@ def postprocess(
     with on_device(source.raw):
         geometry = None if geometries is None else _geometry(geometries, source)
         return run(_with_wanted(source, classes), rule, geometry)
+
+
+@torch.library.custom_op("boxmill::postprocess", mutates_args=())
+def _operator(
+    raw: Tensor,
+    geometry: Tensor | None,
+    wanted: Tensor | None,
+    ids: list[int] | None,
+    head: str,
+    boxes: str,
+    activation: str,
+    network: list[int],
+    limits: list[int],
+    numbers: list[float],
+    iou: float | None,
+    flags: list[bool],
+    nms: str,
+) -> Tensor:
+    """`postprocess` in types that torch's schemas know, so that torch.compile takes it as it is."""
+    chosen = wanted if ids is None else tuple(ids)
+    return postprocess(
+        HeadSpec(head, boxes, activation),  # type: ignore[arg-type]  # the literals that came in
+        raw,
+        (network[0], network[1]),
+        geometry,
+        conf=numbers[0],
+        iou=iou,
+        max_det=limits[0],
+        max_nms=limits[1],
+        classes=chosen,
+        agnostic=flags[0],
+        multi_label=flags[1],
+        nms=nms,  # type: ignore[arg-type]
+        sigma=numbers[1],
+    ).packed
+
+
+@_operator.register_fake
+def _(
+    raw: Tensor,
+    geometry: Tensor | None,
+    wanted: Tensor | None,
+    ids: list[int] | None,
+    head: str,
+    boxes: str,
+    activation: str,
+    network: list[int],
+    limits: list[int],
+    numbers: list[float],
+    iou: float | None,
+    flags: list[bool],
+    nms: str,
+) -> Tensor:
+    images = raw.shape[0] if raw.ndim == 3 else 1
+    return raw.new_empty((images, row_length(limits[0])), dtype=torch.int32)
+
+
+def _as_operator(
+    head: HeadSpec,
+    raw: Tensor | Sequence[Tensor],
+    network: tuple[int, int],
+    geometries: Sequence[Geometry] | Tensor | None,
+    options: tuple[float, float | None, int, int, bool, bool, str, float],
+    classes: tuple[int, ...] | Tensor | None,
+) -> DeviceDetections:
+    """What torch.compile sees of `postprocess`."""
+    if geometries is not None and not isinstance(geometries, Tensor):
+        raise UsageError("inside torch.compile, geometries must be the tensor that places() makes")
+    conf, iou, max_det, max_nms, agnostic, multi_label, nms, sigma = options
+    packed = _operator(
+        raw[0] if isinstance(raw, list | tuple) else raw,
+        geometries,
+        classes if isinstance(classes, Tensor) else None,
+        None if classes is None or isinstance(classes, Tensor) else list(classes),
+        head.type,
+        head.boxes,
+        head.activation,
+        list(network),
+        [max_det, max_nms],
+        [conf, sigma],
+        iou,
+        [agnostic, multi_label],
+        nms,
+    )
+    return DeviceDetections(packed, max_det)
 
 
 def _tensor(raw: Tensor | Sequence[Tensor]) -> Tensor:
