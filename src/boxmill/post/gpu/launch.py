@@ -5,6 +5,7 @@ Buffers are sized for what could come, from shapes alone; grids are bounded and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -244,10 +245,8 @@ def _common(ordered: _Sorted, rule: Rule, result: Tensor, geometry: Tensor | Non
 
 def bits_side(limit: int, images: int) -> int:
     """Candidates an image, a multiple of 64 or all, whose suppression bits fit in BITS_BYTES."""
-    side = BLOCK
-    while side < limit and images * (side + BLOCK) * (side + BLOCK) <= 8 * BITS_BYTES:
-        side += BLOCK
-    return min(side, limit)
+    fits = math.isqrt(8 * BITS_BYTES // images) // BLOCK * BLOCK
+    return min(max(fits, BLOCK), limit)
 
 
 def _resolve(ordered: _Sorted, rule: Rule, result: Tensor, geometry: Tensor | None) -> None:
@@ -272,7 +271,7 @@ def _resolve(ordered: _Sorted, rule: Rule, result: Tensor, geometry: Tensor | No
     launch(suppress.survivors, (images,), 4, common | scratch | {"kept_places": places, "side": side})
     if not last:
         rest = {"kept_places": places, "side": side, "iou": rule.iou, "AGNOSTIC": rule.agnostic}
-        launch(suppress.more_survivors, (images,), 16, common | rest)
+        launch(suppress.more_survivors, (images,), 8, common | rest)
 
 
 def _decay(ordered: _Sorted, rule: Rule, result: Tensor, geometry: Tensor | None) -> None:

@@ -34,6 +34,7 @@ _COUNT = tl.constexpr(COUNT)
 _CUT = tl.constexpr(CUT)
 _FOUND = tl.constexpr(FOUND)
 _BLOCK = tl.constexpr(BLOCK)
+_FEW = tl.constexpr(16)  # survivors compared at a time without bits: with 64, registers are spilled on sm_80
 
 
 @triton.jit
@@ -85,7 +86,7 @@ def order(
 
 @triton.jit
 def _overlaps(boxes, labels, better, worse, count, room, iou, AGNOSTIC: tl.constexpr):
-    """(64, 64) truth values [worse, better], of places in the order; False where a place is not below `count`."""
+    """(64, M) truth values [worse, better], of places in the order; False where a place is not below `count`."""
     there, also = worse < count, better < count
     x1, y1, x2, y2 = load_sorted(boxes, worse, there, room)
     u1, v1, u2, v2 = load_sorted(boxes, better, also, room)
@@ -245,7 +246,7 @@ def more_survivors(
     sorted_labels += image * room
     kept_places += image * max_det
     geometry += image * 6
-    lane = tl.arange(0, _BLOCK)
+    lane, few = tl.arange(0, _BLOCK), tl.arange(0, _FEW)
     count = tl.minimum(tl.load(result + _FOUND), limit)
     number = tl.load(result + _COUNT)
     tl.debug_barrier()  # all have read what one of them writes below
@@ -255,11 +256,11 @@ def more_survivors(
         hit = tl.zeros((_BLOCK,), tl.int32)
         begin = 0
         while begin < number:
-            slot = begin + lane
+            slot = begin + few
             better = tl.load(kept_places + slot, mask=slot < number, other=0x7FFFFFFF)
             hits = _overlaps(sorted_boxes, sorted_labels, better, place, count, room, iou, AGNOSTIC)
             hit |= tl.max(hits.to(tl.int32), axis=1)
-            begin += _BLOCK
+            begin += _FEW
         hits = _overlaps(sorted_boxes, sorted_labels, place, place, count, room, iou, AGNOSTIC)
         own = _words(hits & (place[None, :] < place[:, None]))
         kept = greedy((place < count) & (hit == 0), own)
