@@ -81,7 +81,7 @@ def launches() -> list[Launch]:
         gpu.postprocess(head, raw, (640, 640), torch.empty(2, 6))
         gpu.postprocess(head, raw, (640, 640), multi_label=True, iou=None)
         gpu.postprocess(logits, rows, (640, 640), nms="soft")
-        gpu.postprocess(logits, rows, (640, 640), nms="soft-gaussian", classes=(0,))
+        gpu.postprocess(logits, rows, (640, 640), nms="soft-gaussian")
         with mock.patch.object(launch, "BITS_BYTES", 2**16):
             gpu.batched_nms(*boxes)
     return list(found.values())
