@@ -12,7 +12,7 @@ import numpy.typing as npt
 from boxmill import _native
 from boxmill.errors import UsageError
 
-__all__ = ["NO_LIMIT", "batched_nms", "count_of", "nms", "plain", "threshold_of"]
+__all__ = ["NO_LIMIT", "batched_nms", "count_of", "nms", "on_gpu", "plain", "threshold_of"]
 
 NO_LIMIT = 2**31 - 1
 _Array = npt.NDArray[Any]
@@ -34,12 +34,16 @@ def nms(
         iou: the threshold, 0 to 1.
         max_det: stop after this many survivors; they are the first ones of the unlimited answer.
 
+    torch tensors on a GPU stay there: `boxmill.post.gpu.nms` answers, with a tensor, and takes bfloat16, too.
+
     Returns:
         (K,) int64 indices of the kept rows, in score order.
 
     Raises:
-        UsageError: an array has another shape or dtype, or a number is out of range.
+        UsageError: an array has another shape or dtype, or a number is out of range; triton is missing for tensors.
     """
+    if not isinstance(boxes, np.ndarray) and on_gpu(boxes):
+        return _on_gpu(boxes, scores, classes, iou, max_det)
     limit = NO_LIMIT if max_det is None else max_det
     found = _native.nms(boxes, scores, classes, iou, NO_LIMIT, limit, False)
     if found is None:
@@ -71,7 +75,8 @@ def batched_nms(
         max_det: at most this many survivors an image.
 
     Returns:
-        For each image (K,) int64 indices of its kept rows, in score order.
+        For each image (K,) int64 indices of its kept rows, in score order; of tensors on a GPU, tensors there
+        (`boxmill.post.gpu.batched_nms` gives them without waiting for the device).
 
     Raises:
         UsageError: the lengths do not agree, a count is not possible, or `nms` refuses an image.
@@ -80,6 +85,9 @@ def batched_nms(
     for name, values in (("scores", scores), ("classes", classes), ("counts", counts)):
         if values is not None and len(values) != images:
             raise UsageError(f"expected {name} of {images} images, as many as there are boxes of, got {len(values)}")
+    if images and all(on_gpu(column) for column in (boxes, scores, boxes if classes is None else classes)):
+        found: list[npt.NDArray[np.int64]] = _batch_on_gpu(boxes, scores, classes, counts, iou, max_det)
+        return found
     columns = [boxes, scores] if classes is None else [boxes, scores, classes]
     kept = []
     for image in range(images):
@@ -88,6 +96,27 @@ def batched_nms(
             rows = _used(rows, counts[image], image)
         kept.append(nms(*rows, iou=iou, max_det=max_det))
     return kept
+
+
+def on_gpu(value: object) -> bool:
+    """Whether `value` is a torch tensor on a GPU; needs no torch to know."""
+    return getattr(value, "is_cuda", False) is True
+
+
+def _on_gpu(boxes: Any, scores: Any, classes: Any, iou: float, max_det: int | None) -> Any:
+    """The caller has torch, for it has tensors; so the kernels are imported only here."""
+    from boxmill.post import gpu
+
+    return gpu.nms(boxes, scores, classes, iou=iou, max_det=max_det)
+
+
+def _batch_on_gpu(boxes: Any, scores: Any, classes: Any, counts: Any, iou: float, max_det: int | None) -> Any:
+    from boxmill.post.gpu.boxes import kept_rows
+
+    if counts is not None:
+        for image, count in enumerate(counts):
+            _used([boxes[image]], count, image)
+    return kept_rows(boxes, scores, classes, counts, iou, max_det)
 
 
 def _used(rows: list[_Array], count: int | np.integer[Any], image: int) -> list[_Array]:

@@ -13,7 +13,9 @@ integers, NaN dropped, no time limit. Where the original answers otherwise, its 
 ``like_original=True`` gives the original's answer.
 
 torch tensors in give torch tensors out on the same device, through the torch that the caller has already imported;
-arrays give arrays. Tensors on another device are copied to the CPU and the results back. float16 and bfloat16 convert
+arrays give arrays. On a GPU the torchvision and YOLO functions compute there where triton is installed (without
+``like_original``, known ``labels`` and mask columns); other tensors on another device are copied to the CPU and the
+results back. Either way the result is the same. float16 and bfloat16 convert
 to float32 exactly; float64 is rounded to float32.
 """
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from boxmill.errors import UsageError
+from boxmill.post.nms import on_gpu
 
-__all__ = ["Array", "ArrayOrTensor", "Tensor", "as_array", "as_float32", "like"]
+__all__ = ["Array", "ArrayOrTensor", "Tensor", "as_array", "as_float32", "like", "stays_on_gpu"]
 
 Array = npt.NDArray[Any]
 
@@ -69,3 +71,8 @@ def like(model: ArrayOrTensor, array: Array) -> ArrayOrTensor:
     tensor = sys.modules["torch"].from_numpy(array)
     on_device: ArrayOrTensor = tensor if model.device.type == "cpu" else tensor.to(model.device)
     return on_device
+
+
+def stays_on_gpu(*values: object) -> bool:
+    """Whether these are tensors on a GPU and our kernels can run there; otherwise they are copied to the CPU."""
+    return all(on_gpu(value) for value in values) and find_spec("triton") is not None

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from boxmill.errors import UsageError
-from boxmill.post.compat._arrays import Array, ArrayOrTensor, as_array, as_float32, like
+from boxmill.post.compat._arrays import Array, ArrayOrTensor, as_array, as_float32, like, stays_on_gpu
 from boxmill.post.compat._original import nms_in_double
 from boxmill.post.postprocess import Postprocessor
 from boxmill.types import Float32, HeadSpec
@@ -58,6 +58,8 @@ def suppress(prediction: ArrayOrTensor, request: Request) -> tuple[list[ArrayOrT
     Raises:
         UsageError: an argument has another type, shape or dtype, or is out of range.
     """
+    if stays_on_gpu(prediction) and not (len(request.labels) or request.masks or request.like_original):
+        return _on_gpu(prediction, request)
     raw = as_array("prediction", prediction)
     heads = as_float32("prediction", raw)
     count = _class_count(heads, request)
@@ -80,6 +82,34 @@ def first(prediction: ArrayOrTensor | Sequence[Any]) -> ArrayOrTensor:
     chosen: Any = prediction[0] if isinstance(prediction, list | tuple) else prediction
     head: ArrayOrTensor = chosen
     return head
+
+
+def _on_gpu(prediction: Any, request: Request) -> tuple[list[Any], list[Any]]:
+    """`suppress` without leaving the device; waits for it once, for the number of rows of each image."""
+    from boxmill.post import gpu
+
+    count = _class_count(prediction, request)
+    post = _postprocessor(request, count)
+    wide = prediction.dtype.itemsize == 8
+    anchors = prediction.shape[2 if request.layout == "yolo" else 1]
+    found = gpu.postprocess(
+        post.head,
+        prediction.float() if wide else prediction,
+        _NETWORK,
+        conf=post.conf,
+        iou=post.iou,
+        max_det=min(post.max_det, max(1, anchors * (count if post.multi_label else 1))),
+        max_nms=post.max_nms,
+        classes=post.classes,
+        agnostic=post.agnostic,
+        multi_label=post.multi_label,
+    )
+    objects = prediction.new_empty((*found.scores.shape, 6), dtype=found.scores.dtype)  # (B, max_det, 6)
+    objects[..., :4], objects[..., 4], objects[..., 5] = found.boxes, found.scores, found.classes
+    objects = objects.double() if wide else objects
+    counts = found.count.tolist()
+    tables = [table[:rows] for table, rows in zip(objects, counts, strict=True)]
+    return tables, [indices[:rows].long() for indices, rows in zip(found.indices, counts, strict=True)]
 
 
 def wanted_classes(classes: Any) -> list[float]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from boxmill.errors import UsageError
-from boxmill.post.compat._arrays import Array, ArrayOrTensor, as_array, as_float32, like
+from boxmill.post.compat._arrays import Array, ArrayOrTensor, as_array, as_float32, like, stays_on_gpu
 from boxmill.post.compat._original import batched_nms_by_offset, nms_by_class, nms_in_double
 from boxmill.post.nms import nms as exact_nms
 
@@ -34,6 +36,9 @@ def nms(
     Raises:
         UsageError: an argument has another type, shape or dtype, or is out of range.
     """
+    if not like_original and stays_on_gpu(boxes, scores):
+        found: ArrayOrTensor = _on_gpu(boxes, scores, None, iou_threshold)
+        return found
     plain, values = as_float32("boxes", as_array("boxes", boxes)), as_float32("scores", as_array("scores", scores))
     if not like_original:
         return like(boxes, exact_nms(plain, values, iou=iou_threshold))
@@ -69,6 +74,9 @@ def batched_nms(
     Raises:
         UsageError: an argument has another type, shape or dtype, or is out of range.
     """
+    if not like_original and stays_on_gpu(boxes, scores, idxs):
+        found: ArrayOrTensor = _on_gpu(boxes, scores, idxs, iou_threshold)
+        return found
     plain, values = as_float32("boxes", as_array("boxes", boxes)), as_float32("scores", as_array("scores", scores))
     ids = _whole(as_array("idxs", idxs))
     if not like_original:
@@ -79,6 +87,19 @@ def batched_nms(
     if 0 < plain.size <= limit:
         return like(boxes, batched_nms_by_offset(plain, values, ids, iou_threshold))
     return like(boxes, nms_by_class(plain.astype(np.float32), values, ids, iou_threshold))
+
+
+def _on_gpu(boxes: Any, scores: Any, ids: Any, iou: float) -> Any:
+    """Exact, without leaving the device; waits for it, as the result's shape does, once more for classes in float."""
+    from boxmill.post import gpu
+
+    boxes, scores = (each.float() if each.dtype.itemsize == 8 else each for each in (boxes, scores))
+    if ids is not None and ids.is_floating_point():
+        whole = ids.long()
+        if not bool((whole == ids).all()):
+            raise UsageError(f"idxs must be whole numbers, the class of each box, got {ids.dtype} with other values")
+        ids = whole
+    return gpu.nms(boxes, scores, ids, iou=iou)
 
 
 def _whole(ids: Array) -> Array:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from boxmill.errors import UsageError
-from boxmill.post.compat._arrays import ArrayOrTensor, as_array, like
+from boxmill.post.compat._arrays import ArrayOrTensor, as_array, like, stays_on_gpu
 from boxmill.post.compat._yolo import MAX_NMS, MAX_WH, Request, first, suppress, wanted_classes
 
 __all__ = ["non_max_suppression"]
@@ -73,7 +73,7 @@ def non_max_suppression(
     if rotated:
         raise UsageError("rotated boxes are not supported; call ultralytics' own non_max_suppression for them")
     head: ArrayOrTensor = first(prediction)
-    raw = as_array("prediction", head)
+    raw: Any = head if stays_on_gpu(head) else as_array("prediction", head)
     if raw.ndim == 3 and (end2end or raw.shape[2] == 6):
         tables, anchors = _selected(head, conf_thres, classes, max_det)
     else:
