@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from boxmill.engine.allocator import keep_freed_memory
+from boxmill.engine.batch_size import BatchSizes
 from boxmill.engine.clock import STAGES, WAITS, TimeTable
 from boxmill.engine.pipeline import Job, Postprocess, Progress, Reporter, Run, Sink, Store
 from boxmill.engine.process import WorkerProcess, start_worker
 from boxmill.engine.rehearsal import inspect, prove
+from boxmill.engine.staged import StagedOptions, StagedRun
 from boxmill.engine.supervisor import Ending, Ledger, Supervisor
 from boxmill.engine.watch import Limits
 from boxmill.engine.worker import WorkerLink, die_with_parent
@@ -14,6 +16,7 @@ from boxmill.engine.worker import WorkerLink, die_with_parent
 __all__ = [
     "STAGES",
     "WAITS",
+    "BatchSizes",
     "Ending",
     "Job",
     "Ledger",
@@ -23,6 +26,8 @@ __all__ = [
     "Reporter",
     "Run",
     "Sink",
+    "StagedOptions",
+    "StagedRun",
     "Store",
     "Supervisor",
     "TimeTable",
