@@ -11,9 +11,10 @@ from boxmill.engine.rehearsal import inspect, prove
 from boxmill.engine.staged import StagedOptions, StagedRun
 from boxmill.engine.supervisor import Ending, Ledger, Supervisor
 from boxmill.engine.watch import Limits
-from boxmill.engine.worker import WorkerLink, die_with_parent
+from boxmill.engine.worker import DEVICE_FAULT, WorkerLink, die_with_parent
 
 __all__ = [
+    "DEVICE_FAULT",
     "STAGES",
     "WAITS",
     "BatchSizes",

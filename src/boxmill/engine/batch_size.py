@@ -61,7 +61,8 @@ class BatchSize:
     _best: tuple[float, int] = field(default=(0.0, 0), init=False)  # images a second, size
     _rates: list[float] = field(default_factory=list, init=False)
     _batches: int = field(default=0, init=False)  # of the present size
-    _patience: int = field(default=_REGROW_AFTER, init=False)
+    _regrown: bool = field(default=False, init=False)  # `size` is one that had not fitted earlier
+    _patience: int = field(default=_REGROW_AFTER, init=False)  # batches until the double is tried again
 
     def __post_init__(self) -> None:
         """A settled size is its own goal."""
@@ -86,16 +87,17 @@ class BatchSize:
 
     def did_not_fit(self, images: int) -> None:
         """A batch of so many images found too little memory: half of that from now on, more again later."""
-        if images < self.size or self.size == 1:
-            return  # by then it has been lowered already; below 1 there is nothing
-        if self.size < self._goal or self._batches < _WARMING:
+        if images > self.size or self.size == 1:
+            return  # it was launched before the size was lowered; and less than one image is none
+        if self._regrown and self._batches == 0:
             self._patience = min(2 * self._patience, _REGROW_LATEST)
         self._goal = max(self._goal, self.size)
-        self._change(self.size // 2)
+        self._change(max(1, images // 2))
 
     def _regrow(self) -> None:
         if self._batches >= self._patience:
             self._change(min(2 * self.size, self._goal))
+            self._regrown = True
 
     def _judge(self, rate: float) -> None:
         best, size = self._best
@@ -113,7 +115,7 @@ class BatchSize:
         self._change(size)
 
     def _change(self, size: int) -> None:
-        self.size, self._batches = size, 0
+        self.size, self._batches, self._regrown = size, 0, False
         self._rates.clear()
 
 
