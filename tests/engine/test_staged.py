@@ -311,7 +311,7 @@ def test_what_the_device_selected_itself_is_taken_as_it_is() -> None:
                     landed = flight.land()
                     assert landed.raw is not None
                     found = select(landed.raw, geometries[0].network, geometries)
-                    return Landed(None, found, landed.seconds)
+                    return Landed(None, lambda: found, landed.seconds)
 
             return Selected()
 

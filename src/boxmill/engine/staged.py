@@ -224,7 +224,7 @@ class StagedRun(Run):
     def _finish(self, batch: Returned, clock: Clock) -> None:
         """From what a batch brought back to kept outcomes."""
         found = batch.landed.found
-        results = self._results(batch.images, batch.landed.raw or [], clock) if found is None else found
+        results = self._results(batch.images, batch.landed.raw or [], clock) if found is None else found()
         for image, result in zip(batch.images, results, strict=True):
             self._keep(self._outcome(image, result), clock, image.frame)
 

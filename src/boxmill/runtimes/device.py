@@ -7,7 +7,7 @@ return, so that only another process can go on.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -30,7 +30,7 @@ class Landed:
     """What a batch brought back."""
 
     raw: list[RawOutput] | None  # as `Runtime.infer` gives them; None where the device has selected
-    found: list[Detections] | None  # one an image; None where it has not
+    found: Callable[[], list[Detections]] | None  # unpacks what it selected, one an image; None where it has not
     seconds: float  # that the device worked at this batch and at no other
 
 
