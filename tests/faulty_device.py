@@ -51,6 +51,7 @@ class FaultyDevice(FakeRuntime):
     """Implements `DeviceRuntime`; `lost` after a fault, as a poisoned context is."""
 
     device = "fake:0"
+    hardware, uuid = "none", ""
     precision = "fp32"
 
     def __init__(self, spec: ModelSpec, faults: Faults | None = None, most_images: int = 64) -> None:

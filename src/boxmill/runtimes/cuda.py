@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -50,6 +51,8 @@ class Lanes(Protocol):
     """Where copies and computations are queued."""
 
     device: torch.device
+    hardware: str  # the device's name
+    uuid: str  # as NVIDIA's driver writes it; empty: it has none
 
     def copying(self) -> AbstractContextManager[object]:
         """What is queued inside runs beside computations."""
@@ -79,6 +82,7 @@ class CpuLanes:
         import torch
 
         self.device = torch.device("cpu")
+        self.hardware, self.uuid = platform.processor() or platform.machine(), ""
 
     def copying(self) -> AbstractContextManager[object]:
         """See Lanes."""
@@ -120,6 +124,9 @@ class CudaLanes:
         import torch
 
         self.device = torch.device(device)
+        facts = torch.cuda.get_device_properties(self.device)
+        self.hardware = str(facts.name)
+        self.uuid = f"GPU-{facts.uuid}"
         make: Any = torch.cuda.Stream
         self._copy, self.compute = make(self.device), make(self.device)
 

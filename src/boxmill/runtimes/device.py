@@ -51,6 +51,8 @@ class DeviceRuntime(Runtime, Protocol):
     """A network on a device. `hold` may be called from several threads at once; the rest from one at a time."""
 
     device: str  # "cuda:0"
+    hardware: str  # its name: "NVIDIA H200"
+    uuid: str  # as its driver writes it; empty where it has none
     most_images: int  # that a launch may hold
 
     def hold(self, frame: Frame) -> Any:

@@ -57,12 +57,10 @@ class TorchOptions:
     compile: bool = False  # torch.compile: the first image of a shape waits for a compiler
 
 
-def check_torch() -> None:
+def check_torch(why: str = "this is a PyTorch checkpoint") -> None:
     """Whether PyTorch is installed, without loading it. Raises UsageError."""
     if find_spec("torch") is None:
-        raise UsageError(
-            "PyTorch is not installed, and this is a PyTorch checkpoint; install it with: pip install 'boxmill[torch]'"
-        )
+        raise UsageError(f"PyTorch is not installed, and {why}; install it with: pip install 'boxmill[torch]'")
 
 
 def effective_device(wanted: str) -> str:

@@ -68,7 +68,7 @@ class TorchDevice:
     def __init__(self, spec: ModelSpec, network: DeviceNetwork, lanes: Lanes, select: DeviceSelect | None) -> None:
         self.spec, self._network, self._lanes, self._select = spec, network, lanes, select
         self.name, self.version, self.precision = network.name, network.version, network.precision
-        self.device = str(lanes.device)
+        self.device, self.hardware, self.uuid = str(lanes.device), lanes.hardware, lanes.uuid
         self.most_images = network.batch or _MOST_IMAGES
         self._letterbox = DeviceLetterbox(spec.input, lanes.device) if fits_device(spec.input) else None
         self._graphed = GraphedForward(network.forward, lanes) if network.graphs else None
