@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from checkpoints import NAMES, write_checkpoint
+from networks import write_detector
 
+from boxmill import api
 from boxmill.engine import BatchSizes, Job, Run, StagedRun
 from boxmill.errors import ModelError
 from boxmill.images import DecodeLimits, geometry, preprocess
 from boxmill.post import Postprocessor
 from boxmill.runtimes.cuda import CpuLanes, GraphedForward, lanes_of, translated
 from boxmill.runtimes.device import DeviceFault, DeviceRuntime, OutOfDeviceMemory
+from boxmill.runtimes.onnxruntime import OnnxRuntime, onnx_on_device
 from boxmill.runtimes.torch import TorchOptions, TorchRuntime, on_device
 from boxmill.runtimes.torch_device import DeviceNetwork, DeviceSelect, TorchDevice
+from boxmill.settings import settings
 from boxmill.types import Detections, EncodedItem, Frame, HeadSpec, InputSpec, ModelSpec, Outcome
 
 SPEC = ModelSpec(InputSpec((96, 96), dynamic=True), HeadSpec("yolo"), NAMES)
@@ -246,3 +252,51 @@ def test_on_a_gpu_memory_that_runs_out_is_told_and_comes_back() -> None:
         device.launch([device.hold(image)] * 2, [place] * 2)
     device.release_memory()
     assert device.launch([device.hold(image)], [place]).land().raw is not None
+
+
+def test_an_onnx_network_gives_its_heads_by_io_binding_without_another_copy(tmp_path: Path) -> None:
+    weights = write_detector(tmp_path / "tiny.onnx", NAMES)
+    images, expected, found = frames(11), Memory(), Memory()
+    Run(a_job(OnnxRuntime(weights, SPEC), images, store=expected)).execute()
+    device = onnx_on_device(weights, SPEC, "cpu")
+    StagedRun(a_job(device, images, store=found), device, BatchSizes(3)).execute()
+    check_close(found, expected)
+    assert (device.name, device.precision, device.most_images) == ("onnxruntime", "fp32", 256)
+    with pytest.raises(ModelError, match="cannot run on the device"):
+        device.infer(np.zeros((1, 4, 96, 96), np.float32))
+
+
+def test_an_onnx_network_of_a_fixed_batch_says_so(tmp_path: Path) -> None:
+    weights = write_detector(tmp_path / "one.onnx", NAMES, dynamic=False)
+    spec = replace(SPEC, input=replace(SPEC.input, dynamic=False))
+    device = onnx_on_device(weights, spec, "cpu")
+    assert device.most_images == 1
+    assert device.infer(np.zeros((1, 3, 96, 96), np.float32))[0].shape[0] == 1
+
+
+def test_options_reach_the_selection_on_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu, seen = ModuleType("boxmill.post.gpu"), []
+
+    def postprocess(head: HeadSpec, raw: Any, network: tuple[int, int], geometries: Any, **options: Any) -> Any:
+        seen.append((head, network, options))
+        return SimpleNamespace(packed=raw[0])
+
+    gpu.postprocess, gpu.unpack = postprocess, lambda packed, max_det: [packed, max_det]  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "boxmill.post.gpu", gpu)
+    monkeypatch.setattr(api, "find_spec", lambda name: object())
+    chosen = settings("x", {"weights": tmp_path, "conf": 0.3, "iou": 0.6, "max_det": 7, "classes": ["dog"]})
+    select = api._device_select(chosen, SPEC)
+    assert select is not None
+    assert select.pack(["raw"], (96, 96), []) == "raw"
+    assert select.unpack("packed") == ["packed", 7]
+    ((head, network, options),) = seen
+    assert (head, network) == (SPEC.head, (96, 96))
+    plain = Postprocessor(SPEC.head, conf=0.3, iou=0.6, max_det=7, classes=(1,))
+    assert options == {name: getattr(plain, name) for name in options}
+    assert options.keys() == {one.name for one in fields(Postprocessor)} - {"head"}
+
+
+def test_heads_that_the_device_cannot_read_are_selected_from_here(tmp_path: Path) -> None:
+    yolox = replace(SPEC, head=HeadSpec("yolox"))
+    assert api._device_select(settings("x", {"weights": tmp_path}), yolox) is None
+    assert api._device_select(settings("x", {"weights": tmp_path, "dump_heads": True}), SPEC) is None

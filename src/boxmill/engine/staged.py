@@ -28,8 +28,8 @@ from boxmill.engine.stock import Decoded, Returned, Stock
 from boxmill.errors import ModelError
 from boxmill.images import geometry
 from boxmill.runtimes import RawOutput
-from boxmill.runtimes.device import DeviceFault, DeviceRuntime, Flight, OutOfDeviceMemory
-from boxmill.types import Detections, EncodedItem, Failure, Frame, Outcome, Tags
+from boxmill.runtimes.device import DeviceFault, DeviceRuntime, Flight, Landed, OutOfDeviceMemory
+from boxmill.types import Detections, EncodedItem, Failure, Frame, Geometry, Outcome, Tags
 
 __all__ = ["StagedOptions", "StagedRun"]
 
@@ -248,19 +248,28 @@ class StagedRun(Run):
         height, width = image.geometry.source
         return Outcome(image.item.key, image.item.index, result, (width, height), image.times)
 
+    def _alone(self, frame: Frame, place: Geometry) -> Landed:
+        return self._device.launch([self._device.hold(frame)], [place]).land()
+
     def _warm_device(self) -> None:
         """A grey image of the shape that most will have, as `Run.warm_up` says. Raises ModelError, DeviceFault."""
         if (network := self._job.warm_up) is None:
             return
         frame = Frame("warm-up", np.full((*network, 3), self._device.spec.input.pad, np.uint8))
         place = geometry(network, self._device.spec.input, rect=self._job.rect)
-        try:
-            self._device.launch([self._device.hold(frame)], [place]).land()
-        except OutOfDeviceMemory as error:
-            raise ModelError(
-                f"{self._device.device} has not enough free memory for one image of {network[1]}x{network[0]}: "
-                f"{error}; end other programs on it, or use a smaller --imgsz or --device cpu"
-            ) from error
+        for pause in (*self._options.pauses, None):
+            landed = _attempt(self._feeder.stage("model"), lambda: self._alone(frame, place))
+            if not isinstance(landed, Exception):
+                return
+            if not isinstance(landed, OutOfDeviceMemory):
+                raise landed
+            if pause is None:
+                raise ModelError(
+                    f"{self._device.device} has not enough free memory for one image of {network[1]}x{network[0]}: "
+                    f"{landed}; end other programs on it, or use a smaller --imgsz or --device cpu"
+                )
+            self._device.release_memory()
+            time.sleep(pause)
 
 
 def _attempt(lap: Lap, work: Callable[[], T]) -> T | Exception:

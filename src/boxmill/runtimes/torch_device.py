@@ -8,6 +8,7 @@ What computes the network is a function of tensors: PyTorch's (`torch.py`) or ON
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -69,6 +70,7 @@ class TorchDevice:
         self.spec, self._network, self._lanes, self._select = spec, network, lanes, select
         self.name, self.version, self.precision = network.name, network.version, network.precision
         self.device, self.hardware, self.uuid = str(lanes.device), lanes.hardware, lanes.uuid
+        self._inferring = threading.Lock()  # all use one stream
         self.most_images = network.batch or _MOST_IMAGES
         self._letterbox = DeviceLetterbox(spec.input, lanes.device) if fits_device(spec.input) else None
         self._graphed = GraphedForward(network.forward, lanes) if network.graphs else None
@@ -138,9 +140,10 @@ class TorchDevice:
     def _infer(self, tensor: Float32) -> list[RawOutput]:
         import torch
 
-        images = self._empty((self._network.batch or len(tensor), *tensor.shape[1:]))
-        images[: len(tensor)].copy_(torch.from_numpy(tensor))
-        return [_as_float32(output[: len(tensor)]).cpu().numpy() for output in self._network.forward(images)]
+        with self._inferring, self._lanes.computing([]):
+            images = self._empty((self._network.batch or len(tensor), *tensor.shape[1:]))
+            images[: len(tensor)].copy_(torch.from_numpy(tensor))
+            return [_as_float32(output[: len(tensor)]).cpu().numpy() for output in self._network.forward(images)]
 
     def _empty(self, shape: tuple[int, ...]) -> Tensor:
         """A batch to be filled; what a fixed batch has beyond its images is 0."""
