@@ -64,6 +64,8 @@ class FaultyDevice(FakeRuntime):
         self.lost = False
 
     def hold(self, frame: Frame) -> Frame:
+        if self.lost:  # seen by a thread that decodes before the one that feeds has ended the run
+            raise DeviceFault("an earlier illegal memory access")
         return frame
 
     def launch(self, images: Sequence[Frame], geometries: Sequence[Geometry]) -> FakeFlight:

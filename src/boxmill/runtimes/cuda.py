@@ -154,7 +154,12 @@ class CudaLanes:
         """See Lanes; PyTorch keeps pinned memory for the next time once no copy needs it any more."""
         import torch
 
-        return torch.empty(tuple(shape), dtype=dtype, pin_memory=True)
+        try:
+            return torch.empty(tuple(shape), dtype=dtype, pin_memory=True)
+        except RuntimeError as error:
+            if not isinstance(translated(error), OutOfDeviceMemory):
+                raise
+        return torch.empty(tuple(shape), dtype=dtype)  # as much is pinned as may be: these copies take longer
 
     def free_memory(self) -> int:
         """See Lanes: what the driver has, and what PyTorch keeps unused."""
@@ -227,10 +232,10 @@ class GraphedForward:
             with torch.cuda.graph(graph, stream=torch.cuda.current_stream(), capture_error_mode="thread_local"):
                 outputs = self._forward(static)
         except RuntimeError as error:
-            if isinstance(translated(error), OutOfDeviceMemory):
+            if isinstance(translated(error), DeviceFault) and "captur" not in str(error):
                 raise
             self._possible = False
-            warnings.warn(f"no CUDA graphs: this network cannot be captured: {error}", stacklevel=2)
+            warnings.warn(f"no CUDA graphs: the network was not captured: {error}", stacklevel=2)
             return
         self._graphs[tuple(images.shape)] = _Graph(graph, static, outputs)
 

@@ -56,7 +56,11 @@ class DeviceRuntime(Runtime, Protocol):
     most_images: int  # that a launch may hold
 
     def hold(self, frame: Frame) -> Any:
-        """A copy of the pixels, (H, W, 3) uint8, where the device fetches them from without the processor's help."""
+        """A copy of the pixels, (H, W, 3) uint8, where the device fetches them from without the processor's help.
+
+        Raises:
+            DeviceFault: the device has failed; no image's doing.
+        """
 
     def launch(self, images: Sequence[Any], geometries: Sequence[Geometry]) -> Flight:
         """Hands a batch over and returns: copy, letterbox, network, perhaps selection, and the way back.

@@ -80,7 +80,7 @@ class TorchDevice:
         import torch
 
         pixels = torch.from_numpy(np.ascontiguousarray(frame.pixels))
-        return self._lanes.host(pixels.shape, pixels.dtype).copy_(pixels)
+        return _translating(lambda: self._lanes.host(pixels.shape, pixels.dtype).copy_(pixels))
 
     def launch(self, images: Sequence[Tensor], geometries: Sequence[Geometry]) -> TorchFlight:
         """See DeviceRuntime."""
