@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -300,3 +303,39 @@ def test_heads_that_the_device_cannot_read_are_selected_from_here(tmp_path: Path
     yolox = replace(SPEC, head=HeadSpec("yolox"))
     assert api._device_select(settings("x", {"weights": tmp_path}), yolox) is None
     assert api._device_select(settings("x", {"weights": tmp_path, "dump_heads": True}), SPEC) is None
+
+
+INTERPRETED = """
+import numpy as np, torch
+from boxmill import api
+from boxmill.images import geometry
+from boxmill.post import Postprocessor
+from boxmill.runtimes.cuda import CpuLanes
+from boxmill.runtimes.torch_device import DeviceNetwork, TorchDevice
+from boxmill.settings import settings
+from boxmill.types import Frame, HeadSpec, InputSpec, ModelSpec
+
+torch.set_num_threads(1)
+spec = ModelSpec(InputSpec((64, 64), dynamic=True), HeadSpec("yolo"), ("a", "b", "c"))
+raw = np.random.default_rng(0).random((2, 7, 84), np.float32)
+raw[:, :4] *= 40
+network = DeviceNetwork(lambda images: [torch.from_numpy(raw)], "test", "1", "fp32", torch.float32)
+device = TorchDevice(spec, network, CpuLanes(), api._device_select(settings("x", {"weights": "w", "conf": 0.3}), spec))
+frames = [Frame(name, np.zeros((50, 70, 3), np.uint8)) for name in "ab"]
+places = [geometry(frame.source, spec.input) for frame in frames]
+landed = device.launch([device.hold(frame) for frame in frames], places).land()
+assert landed.raw is None
+for one, other in zip(landed.found(), Postprocessor(spec.head, conf=0.3)(raw, (64, 64), places), strict=True):
+    assert len(other) > 50
+    for name in ("boxes", "scores", "classes", "indices"):
+        assert getattr(one, name).tobytes() == getattr(other, name).tobytes(), name
+"""
+
+
+@pytest.mark.skipif(
+    find_spec("triton") is None or find_spec("boxmill.post.gpu") is None, reason="needs Triton and boxmill.post.gpu"
+)
+def test_selection_by_triton_gives_the_processors_bits() -> None:
+    """In Triton's interpreter, which has to be chosen before Triton is loaded."""
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    subprocess.run([sys.executable, "-c", INTERPRETED], check=True, env=environment)

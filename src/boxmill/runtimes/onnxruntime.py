@@ -52,7 +52,7 @@ def check_available(precision: str, device: str = "cpu") -> None:
     """
     if precision not in ("auto", "fp32"):
         raise UsageError(
-            f"--precision {precision}: ONNX Runtime computes in the network's own precision; leave --precision out, "
+            f"--precision {precision}: ONNX Runtime computes in fp32; leave --precision out, "
             "or use --runtime openvino, or torch"
         )
     if find_spec("onnxruntime") is None:
