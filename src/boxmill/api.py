@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,8 +36,13 @@ from boxmill.settings import (
 from boxmill.store import JsonStyle, file_sha256
 from boxmill.types import Detections, Geometry, ModelSpec, Tags
 
+if TYPE_CHECKING:
+    from boxmill.runtimes.torch_device import DeviceSelect
+
 __all__ = [
+    "check_batch",
     "check_output",
+    "engine_device",
     "fingerprint",
     "json_style",
     "make_postprocessor",
@@ -48,6 +56,7 @@ __all__ = [
 ]
 
 _FORMAT = 1  # of the run directory
+_SELECTED_ON_DEVICES = ("yolo", "yolov5")  # heads that boxmill.post.gpu reads
 _PACKAGES: Mapping[str, tuple[str, ...]] = {  # that a runtime may come in
     "openvino": ("openvino",),
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino"),
@@ -230,17 +239,39 @@ def _fake(settings: RunSettings, resolution: Resolution, workers: int) -> Runtim
 
 
 def _onnxruntime(settings: RunSettings, resolution: Resolution, workers: int) -> Runtime:
-    from boxmill.runtimes.onnxruntime import OnnxRuntime
+    from boxmill.runtimes.onnxruntime import OnnxRuntime, onnx_on_device
 
+    if (device := engine_device(settings.engine)) != "cpu":
+        select = _device_select(settings, resolution.spec)
+        return onnx_on_device(settings.model.network, resolution.spec, device, select)
     return OnnxRuntime(settings.model.network, resolution.spec)
 
 
 def _torch(settings: RunSettings, resolution: Resolution, workers: int) -> Runtime:
-    from boxmill.runtimes.torch import TorchRuntime
+    from boxmill.runtimes.torch import TorchRuntime, on_device
 
     engine = settings.engine
     options = TorchOptions(engine.precision, engine.device, compile=engine.compile)
+    if engine_device(engine) != "cpu":
+        return on_device(settings.model.weights, resolution.spec, options, _device_select(settings, resolution.spec))
     return TorchRuntime(settings.model.weights, resolution.spec, options)
+
+
+def _device_select(settings: RunSettings, spec: ModelSpec) -> DeviceSelect | None:
+    """Post-processing on the GPU, with the processor's results; None: for this head, or this machine, there is none."""
+    chosen = make_postprocessor(settings, spec)
+    known = isinstance(chosen, Postprocessor) and spec.head.type in _SELECTED_ON_DEVICES
+    if not known or settings.output.dump_heads or find_spec("triton") is None:
+        return None
+    from boxmill.post.gpu import postprocess, unpack
+    from boxmill.runtimes.torch_device import DeviceSelect
+
+    options = {one.name: getattr(chosen, one.name) for one in fields(Postprocessor) if one.name != "head"}
+
+    def pack(outputs: Sequence[Any], network: tuple[int, int], geometries: Sequence[Geometry]) -> Any:
+        return postprocess(spec.head, outputs, network, geometries, **options).packed
+
+    return DeviceSelect(pack, partial(unpack, max_det=options["max_det"]))
 
 
 _RUNTIMES: Mapping[str, Callable[[RunSettings, Resolution, int], Runtime]] = {
@@ -251,10 +282,26 @@ _RUNTIMES: Mapping[str, Callable[[RunSettings, Resolution, int], Runtime]] = {
 }
 
 
+def engine_device(engine: EngineSettings) -> str:
+    """Where the network computes: cpu or cuda:N. Raises UsageError where there is no such device."""
+    if engine.runtime == "torch" or (engine.runtime == "onnxruntime" and engine.device not in ("auto", "cpu")):
+        return effective_device(engine.device)
+    return "cpu"
+
+
+def check_batch(engine: EngineSettings) -> None:
+    """That batches go where they gain something. Raises UsageError."""
+    if (engine.batch or 1) > 1 and engine_device(engine) == "cpu":
+        raise UsageError(
+            f"--batch {engine.batch}: on a CPU images go through the network one by one, several at once on as many "
+            "threads, and batches gain nothing; leave --batch out"
+        )
+
+
 def _precision(engine: EngineSettings) -> str:
     """What the network runs in here. Raises UsageError or ModelError where the runtime or the precision is missing."""
     if engine.runtime == "onnxruntime":
-        check_available(engine.precision)
+        check_available(engine.precision, engine_device(engine))
     if engine.runtime == "torch":
         return torch_precision(engine.precision, effective_device(engine.device))
     return effective_precision(engine.precision) if engine.runtime == "openvino" else "fp32"
@@ -281,6 +328,8 @@ def fingerprint(settings: RunSettings, resolution: Resolution) -> dict[str, obje
 
 def _torch_fields(engine: EngineSettings) -> dict[str, object]:
     """What else decides of PyTorch's arithmetic: the kind of device, whichever one of them, and who made the code."""
+    if engine.runtime == "onnxruntime" and engine_device(engine) != "cpu":
+        return {"device": "cuda"}
     if engine.runtime != "torch":
         return {}
     return {"device": effective_device(engine.device).partition(":")[0], "compile": engine.compile}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from boxmill.api import (
+    check_batch,
     check_output,
     fingerprint,
     json_style,
@@ -22,7 +23,7 @@ from boxmill.api import (
     with_network,
     worker_count,
 )
-from boxmill.engine import Ending, Limits, Progress, Supervisor, WorkerProcess, start_worker
+from boxmill.engine import Ending, Gauges, Limits, Progress, Supervisor, TimeTable, WorkerProcess, start_worker
 from boxmill.errors import BoxmillError
 from boxmill.models import Resolution
 from boxmill.render import font_advice
@@ -81,6 +82,7 @@ class Mill:
         self.resolution: Resolution = resolve_model(settings.model, settings.engine.runtime)
         make_postprocessor(settings, self.resolution.spec)  # wrong class names are noticed here, not in a worker
         check_output(settings.output, self.resolution.spec)
+        check_batch(settings.engine)
         fields = {**fingerprint(settings, self.resolution), **output_fields(settings.output)}
         self._style = json_style(settings.output)
         self.shown = {
@@ -108,6 +110,7 @@ class Mill:
         self._ledger = RunLedger(self.run.directory, self.run.epoch, self.run.states, files)
         self._before = self.run.states.finished()
         self._facts: Mapping[str, Any] = {}
+        self._gauges: Gauges | None = None
         if settings.output.save_img and (advice := font_advice(names)):
             self.resolution = replace(self.resolution, warnings=(*self.resolution.warnings, advice))
         self._supervisor = Supervisor(self._spawn, self._ledger, self.run.manifest.total, self._choices.limits)
@@ -125,7 +128,7 @@ class Mill:
         states = self.run.states
         suspects = [index for index in states.attempts if not self._ledger.finished(index)]
         try:
-            return self._supervisor.execute(suspects, observe, self._take_facts)
+            return self._supervisor.execute(suspects, lambda progress: self._look(progress, observe), self._take_facts)
         finally:
             self._ledger.refresh()
             self._ledger.close()
@@ -188,7 +191,8 @@ class Mill:
             "waits": table.waits,
             "unexplained": table.unexplained,
             "cpu": table.cpu,
-            "startup": {key: value for key, value in self._facts.items() if key != "workers"},
+            "startup": {key: value for key, value in self._facts.items() if key not in ("workers", "device")},
+            **self._device(table),
             "restarts": ending.restarts,
             "deaths": dict(ending.deaths),
             "peak_memory": ending.peak_memory,
@@ -212,6 +216,21 @@ class Mill:
 
     def _take_facts(self, facts: Mapping[str, Any]) -> None:
         self._facts = facts
+        if self._gauges is None and "device" in facts:
+            self._gauges = Gauges(facts["device"]["uuid"])
+
+    def _look(self, progress: Progress, observe: Callable[[Progress], None]) -> None:
+        observe(progress)
+        if self._gauges is not None:
+            self._gauges.sample()
+
+    def _device(self, table: TimeTable) -> dict[str, Any]:
+        """What a device did; nothing where there was none."""
+        if self._gauges is None or table.device_busy is None:
+            return {}
+        idle = 1 - table.device_busy / table.wall if table.wall else 0.0
+        known = {key: value for key, value in self._facts["device"].items() if key != "uuid"}
+        return {"device": {**known, "busy": table.device_busy, "idle_share": idle, **self._gauges.summary()}}
 
     def _open_log(self) -> int:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC

@@ -101,7 +101,8 @@ class EngineSettings:
 
     runtime: RuntimeName = "openvino"
     precision: Precision = "auto"
-    device: str = "auto"  # of the torch runtime: cpu, cuda, cuda:N
+    device: str = "auto"  # of the torch and onnxruntime runtimes: cpu, cuda, cuda:N
+    batch: int | None = None  # images that go through a GPU together; None: found by measuring
     compile: bool = False  # of the torch runtime: torch.compile
     workers: int | None = None
     fast_decode: bool = False  # JPEGs no larger than the network needs them; changes scores
@@ -216,6 +217,7 @@ def _check(chosen: RunSettings) -> None:
         "--max-nms": chosen.post.max_nms,
         "--top-k": None if chosen.post.top_k == "all" else chosen.post.top_k,
         "--workers": chosen.engine.workers,
+        "--batch": chosen.engine.batch,
     }
     for flag, count in counts.items():
         if count is not None and count < 1:
@@ -245,8 +247,10 @@ def _check_choices(chosen: RunSettings) -> None:
 def _check_device(engine: EngineSettings) -> None:
     if engine.runtime == "torch":
         return
-    if engine.device not in ("auto", "cpu"):
-        raise UsageError(f"--device {engine.device}: {engine.runtime} computes on the CPU; add --runtime torch")
+    if engine.device not in ("auto", "cpu") and engine.runtime != "onnxruntime":
+        raise UsageError(
+            f"--device {engine.device}: {engine.runtime} computes on the CPU; add --runtime torch, or onnxruntime"
+        )
     if engine.compile:
         raise UsageError("--compile: only for --runtime torch; leave it out")
 

@@ -28,6 +28,7 @@ class RunOptions(ModelOptions, total=False):
     """What `run` can be told; the names, meanings and defaults are those of the flags of `boxmill run`."""
 
     keep_conf: float | None
+    batch: int | None
     image_timeout: float
     memory_limit: float | None
     project: str | os.PathLike[str] | None

@@ -19,12 +19,26 @@ from typing import Any
 import msgspec
 
 from boxmill.api import json_style, make_postprocessor, make_runtime, resolve_model, shown_conf, worker_count
-from boxmill.engine import Job, Progress, Run, TimeTable, WorkerLink, keep_freed_memory, prove
+from boxmill.convert import cache_folder
+from boxmill.engine import (
+    DEVICE_FAULT,
+    BatchSizes,
+    Job,
+    Progress,
+    RememberedSizes,
+    Run,
+    StagedRun,
+    TimeTable,
+    WorkerLink,
+    keep_freed_memory,
+    prove,
+)
 from boxmill.engine.pipeline import Decoder, Sink
-from boxmill.errors import ImageError
+from boxmill.errors import ImageError, UsageError
 from boxmill.images import DecodeLimits, configure_opencv, decode, geometry, read_header, wanted_by
 from boxmill.render import Painter
 from boxmill.runtimes import Runtime
+from boxmill.runtimes.device import DeviceRuntime
 from boxmill.settings import RunSettings
 from boxmill.sources import ArchiveReader, read_file, refused_item
 from boxmill.store import (
@@ -37,6 +51,7 @@ from boxmill.store import (
     Manifest,
     PictureFiles,
     TextFiles,
+    file_sha256,
     load,
     printable,
     seen,
@@ -155,16 +170,46 @@ def _work(order: Order, link: WorkerLink, stopper: _Stopper, decoder: Decoder | 
         reporter=link,
         warm_up=network,
     )
+    remembered, sizes = _batch_sizes(settings, runtime)
     try:
-        run = Run(job)
+        run = StagedRun(job, runtime, sizes) if isinstance(runtime, DeviceRuntime) else Run(job)
         if not inputs.states.counts.processed:  # one result says that the model works
             run.rehearse(islice(inputs.open(), _REHEARSED))
         run.warm_up()
         stopper.attach(run)
-        link.ready({"workers": workers, "load": loaded - start, "warm-up": perf_counter() - loaded})
+        times = {"workers": workers, "load": loaded - start, "warm-up": perf_counter() - loaded}
+        link.ready({**times, **_device_facts(runtime)})
         return run.execute(_TimesReport(link, run).observe)
     finally:
         journal.close()
+        if remembered is not None:
+            remembered.save(sizes.found())
+
+
+def _batch_sizes(settings: RunSettings, runtime: Runtime) -> tuple[RememberedSizes | None, BatchSizes]:
+    """For a device; and where what is found is kept: nowhere for a size that was given, or without a cache."""
+    if not isinstance(runtime, DeviceRuntime):
+        return None, BatchSizes()
+    if settings.engine.batch is not None:
+        return None, BatchSizes(settings.engine.batch, most=runtime.most_images)
+    try:
+        folder = cache_folder("batches")
+    except UsageError:
+        return None, BatchSizes(most=runtime.most_images)
+    about = {
+        "weights": file_sha256(settings.model.network),
+        "runtime": f"{runtime.name} {runtime.version}",
+        "precision": runtime.precision,
+        "device": runtime.hardware,
+    }
+    remembered = RememberedSizes(folder, about)
+    return remembered, BatchSizes(known=remembered.load(), most=runtime.most_images)
+
+
+def _device_facts(runtime: Runtime) -> dict[str, Any]:
+    if not isinstance(runtime, DeviceRuntime):
+        return {}
+    return {"device": {"name": runtime.device, "hardware": runtime.hardware, "uuid": runtime.uuid}}
 
 
 def _decoder(settings: RunSettings, spec: InputSpec, *, rect: bool) -> Decoder:
@@ -274,4 +319,7 @@ def _likely_shape(first: EncodedItem | None, spec: InputSpec, *, rect: bool) -> 
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    if code == DEVICE_FAULT:
+        os._exit(code)  # what libraries do at an exit may hang on a device that has faulted
+    sys.exit(code)

@@ -75,6 +75,8 @@ class Reporter:
             self._console.print(_time_table(summary))
         elif summary["computed"]:  # killed between its last result and its first report of times
             self.note("the worker process ended before it told where the time went")
+        if "device" in summary:
+            self.note(_device_line(summary["device"]))
         self._say(remarks)
         failed = summary["failed"]
         things = "tags" if summary["task"] == "tag" else "objects"
@@ -144,6 +146,17 @@ def _remaining(progress: Progress) -> str:
         return ""
     seconds = round((progress.total - progress.done) * progress.seconds / computed)
     return f", {seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02} left"
+
+
+def _device_line(device: Mapping[str, Any]) -> str:
+    """How busy it was; and what its driver says, where it says something."""
+    line = f"{device['name']} ({device['hardware']}): working {1 - device['idle_share']:.1%} of the time, else idle"
+    if "utilization" in device:
+        line += (
+            f"; utilization {device['utilization']:.0%}, peak {device['peak_memory'] / 2**20:.0f} MiB in use, "
+            f"{device['sm_clock_mhz']:.0f} MHz"
+        )
+    return line
 
 
 def _time_table(summary: Mapping[str, Any]) -> Table:

@@ -45,6 +45,7 @@ def run(
     half: Annotated[bool | None, Plain] = None,
     runtime: Literal["openvino", "onnxruntime", "torch", "fake"] | None = None,
     device: str | None = None,
+    batch: int | Literal["auto"] | None = None,
     compile: Annotated[bool | None, Plain] = None,  # noqa: A002 - what PyTorch calls it
     fast_decode: Annotated[bool | None, Plain] = None,
     image_timeout: float | None = None,
@@ -141,7 +142,11 @@ def run(
         YOLOv9 checkpoints and needs pip install 'boxmill[torch]'. fake needs no network: made-up boxes to try a
         pipeline with, from a card alone.
     device
-        With --runtime torch: cpu, cuda, cuda:N or N. Default: a GPU where PyTorch sees one.
+        cpu, cuda, cuda:N or N. With --runtime torch, by default a GPU where PyTorch sees one; with --runtime
+        onnxruntime the CPU, and a GPU needs onnxruntime-gpu and PyTorch.
+    batch
+        Images that go through a GPU together. Default: auto, where more of them gain nothing any more, found by
+        measuring and remembered; memory that runs out lowers either for a while. On a CPU images go one by one.
     compile
         With --runtime torch: torch.compile, which needs a C++ compiler. The first image of each shape waits for it,
         minutes on a CPU; after that a network took 0.85 of the time.
@@ -195,6 +200,8 @@ def run(
     flags = {key: value for key, value in locals().items() if key not in ("source", "half", "json", "quiet")}
     if workers == "auto":
         flags["workers"] = None
+    if batch == "auto":
+        flags["batch"] = None
     if half:
         if precision not in (None, "fp16"):
             raise UsageError(f"--half means --precision fp16, and --precision {precision} was given; leave one out")

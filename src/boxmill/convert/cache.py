@@ -23,7 +23,7 @@ from boxmill.errors import BoxmillError, ModelError, OutputError, UsageError
 from boxmill.store import file_sha256
 from boxmill.store.durable import output_error
 
-__all__ = ["cached_network", "keep"]
+__all__ = ["cache_folder", "cached_network", "keep"]
 
 _ERRORS: dict[int, type[BoxmillError]] = {kind.exit_code: kind for kind in (UsageError, ModelError, OutputError)}
 
@@ -42,7 +42,7 @@ def cached_network(weights: Path, tell: Callable[[str], None]) -> Path:
         ModelError: the network cannot be built, or the file would not give the checkpoint's results.
         OutputError: the cache cannot be written.
     """
-    target = _folder() / f"{file_sha256(weights)}-{VERSION}.onnx"
+    target = cache_folder("converted") / f"{file_sha256(weights)}-{VERSION}.onnx"
     if target.is_file():
         return target
     check_exporter()
@@ -66,14 +66,18 @@ def keep(weights: Path, target: Path) -> None:
             convert(weights, target, ConvertOptions())
 
 
-def _folder() -> Path:
-    """Where the specification of base directories puts it: an absolute XDG_CACHE_HOME, or ~/.cache."""
+def cache_folder(kind: str) -> Path:
+    """Where the specification of base directories puts it: in an absolute XDG_CACHE_HOME, or ~/.cache.
+
+    Raises:
+        UsageError: there is neither.
+    """
     named = os.environ.get("XDG_CACHE_HOME", "")
     try:
         root = Path(named) if os.path.isabs(named) else Path.home() / ".cache"
     except RuntimeError as error:
         raise UsageError("there is no home directory to keep the converted network in; set XDG_CACHE_HOME") from error
-    return root / "boxmill" / "converted"
+    return root / "boxmill" / kind
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import numpy as np
 
 from boxmill.types import Float32, Geometry, InputSpec
 
-__all__ = ["BatchBuffer", "by_shape"]
+__all__ = ["BatchBuffer", "HasGeometry", "by_shape"]
 
 
 class HasGeometry(Protocol):

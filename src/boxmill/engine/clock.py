@@ -11,6 +11,7 @@ __all__ = ["STAGES", "WAITS", "Clock", "Lap", "TimeTable", "combined", "time_tab
 
 STAGES = ("read", "decode", "preprocess", "model", "postprocess", "write")
 WAITS = ("next input", "last worker")  # for the shared feed; at the end, for workers that still have an image
+DEVICE_WAITS = ("images", "device")  # of the thread that feeds a device: for something to launch; for what is launched
 
 
 class Lap:
@@ -45,8 +46,13 @@ class Clock:
         return Lap(self.stages, name)
 
     def wait(self, name: str) -> Lap:
-        """Times idleness; one of WAITS."""
+        """Times idleness; one of WAITS, or of those the clock was made with."""
         return Lap(self.waits, name)
+
+    @classmethod
+    def beside_a_device(cls) -> Clock:
+        """One that knows DEVICE_WAITS too."""
+        return cls(waits=dict.fromkeys((*WAITS, *DEVICE_WAITS), 0.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +65,16 @@ class TimeTable:
     stages: dict[str, float]
     waits: dict[str, float]
     unexplained: float  # the only figure that is a difference
+    device_busy: float | None = None  # seconds that a device worked, beside the workers; None: there is none
 
 
-def time_table(clocks: Iterable[Clock], wall: float, cpu: float) -> TimeTable:
+def time_table(clocks: Iterable[Clock], wall: float, cpu: float, device_busy: float | None = None) -> TimeTable:
     """Adds up the workers' clocks over a run of `wall` seconds that used `cpu` seconds of processor time."""
     every = list(clocks)
     stages = {name: sum(clock.stages[name] for clock in every) for name in STAGES}
-    waits = {name: sum(clock.waits[name] for clock in every) for name in WAITS}
+    waits = _sums(clock.waits for clock in every)
     unexplained = len(every) * wall - sum(stages.values()) - sum(waits.values())
-    return TimeTable(len(every), wall, cpu, stages, waits, unexplained)
+    return TimeTable(len(every), wall, cpu, stages, waits, unexplained, device_busy)
 
 
 def combined(tables: Iterable[TimeTable]) -> TimeTable:
@@ -79,6 +86,16 @@ def combined(tables: Iterable[TimeTable]) -> TimeTable:
     workers = max((table.workers for table in every), default=0)
     wall = sum(table.workers * table.wall for table in every) / max(workers, 1)
     stages = {name: sum(table.stages[name] for table in every) for name in STAGES}
-    waits = {name: sum(table.waits[name] for table in every) for name in WAITS}
+    waits = {**dict.fromkeys(WAITS, 0.0), **_sums(table.waits for table in every)}
     cpu, unexplained = sum(table.cpu for table in every), sum(table.unexplained for table in every)
-    return TimeTable(workers, wall, cpu, stages, waits, unexplained)
+    busy = [table.device_busy for table in every if table.device_busy is not None]
+    return TimeTable(workers, wall, cpu, stages, waits, unexplained, sum(busy) if busy else None)
+
+
+def _sums(several: Iterable[dict[str, float]]) -> dict[str, float]:
+    """Name by name, in order of first appearance."""
+    sums: dict[str, float] = {}
+    for one in several:
+        for name, seconds in one.items():
+            sums[name] = sums.get(name, 0.0) + seconds
+    return sums

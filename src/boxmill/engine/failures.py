@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from boxmill.errors import BoxmillError, ImageError
+from boxmill.runtimes.device import OutOfDeviceMemory
 from boxmill.types import Failure
 
 __all__ = ["StageFailed"]
@@ -30,6 +31,8 @@ def _explain(error: Exception) -> tuple[str, str]:
         return "permission", "the file may not be read by this user"
     if isinstance(error, OSError):
         return "unreadable", error.strerror or str(error)
+    if isinstance(error, OutOfDeviceMemory):
+        return "memory", f"the device has not enough memory for this image, even alone: {error}"
     if isinstance(error, MemoryError):
         return "memory", "not enough memory for this image"
     if isinstance(error, BoxmillError):

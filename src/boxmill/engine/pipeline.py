@@ -13,16 +13,29 @@ from itertools import islice
 from time import perf_counter, process_time
 from typing import Protocol, TypeVar
 
-from boxmill.engine.batching import BatchBuffer, by_shape
+from boxmill.engine.batching import BatchBuffer, HasGeometry, by_shape
 from boxmill.engine.clock import Clock, TimeTable, time_table
 from boxmill.engine.failures import StageFailed
 from boxmill.engine.rehearsal import explained, inspect
 from boxmill.errors import BoxmillError, ModelError
 from boxmill.images import DecodeLimits, decode, geometry, preprocess
 from boxmill.runtimes import RawOutput, Runtime
+from boxmill.runtimes.device import DeviceFault
 from boxmill.types import Detections, EncodedItem, Failure, Float32, Frame, Geometry, Outcome, Tags
 
-__all__ = ["Decoder", "HeadSink", "Job", "Postprocess", "Progress", "Reporter", "Run", "Silent", "Sink", "Store"]
+__all__ = [
+    "Decoder",
+    "HeadSink",
+    "Job",
+    "Postprocess",
+    "Progress",
+    "Reporter",
+    "Run",
+    "Silent",
+    "Sink",
+    "Store",
+    "timed",
+]
 
 T = TypeVar("T")
 Decoder = Callable[[bytes, str, DecodeLimits], Frame]  # encoded image, key, limits; raises ImageError
@@ -119,6 +132,13 @@ class Progress:
     before: int = 0  # of `done`: what earlier executions of the same run left finished
 
 
+class _Known(Protocol):
+    """Anything that is known as an input and knows how it lies in the network's input."""
+
+    item: EncodedItem
+    geometry: Geometry
+
+
 @dataclass(slots=True)
 class _Loaded:
     """One decoded input on its way through the network."""
@@ -140,6 +160,7 @@ class Run:
         self._done = self._failed = 0
         self._clocks = [Clock() for _ in range(job.workers)]
         self._start, self._cpu = perf_counter(), process_time()
+        self._device_busy: float | None = None  # seconds, where there is a device
         self._working = job.workers
         self._warm = threading.Barrier(job.workers + 1)
         self._go = threading.Event()
@@ -170,7 +191,7 @@ class Run:
         try:
             self._warm.wait()
         except threading.BrokenBarrierError:
-            if isinstance(self._error, BoxmillError):
+            if isinstance(self._error, BoxmillError | DeviceFault):
                 raise self._error from None
             raise ModelError(f"the network failed while it was warmed up: {self._error}") from self._error
 
@@ -219,15 +240,14 @@ class Run:
 
     def table(self) -> TimeTable:
         """Where the time has gone so far; what is still being timed counts as unexplained."""
-        return time_table(self._clocks, perf_counter() - self._start, process_time() - self._cpu)
+        return time_table(self._clocks, perf_counter() - self._start, process_time() - self._cpu, self._device_busy)
 
     def _work(self, clock: Clock, alone: Sequence[EncodedItem] | None) -> None:
         buffer = BatchBuffer()
         try:
             self._get_warm(buffer)
             self._work_alone(clock, buffer, alone)
-            while chunk := self._take(clock):
-                self._process(chunk, clock, buffer)
+            self._work_off(clock, buffer)
         except BaseException as error:  # the store cannot keep results, or a defect: nothing may go on unnoticed
             self._error = self._error or error
             self.stop()
@@ -235,6 +255,10 @@ class Run:
         self._together.set()
         with clock.wait("last worker"):
             self._leave()
+
+    def _work_off(self, clock: Clock, buffer: BatchBuffer) -> None:
+        while chunk := self._take(clock):
+            self._process(chunk, clock, buffer)
 
     def _get_warm(self, buffer: BatchBuffer) -> None:
         if self._job.warm_up is not None:
@@ -285,8 +309,8 @@ class Run:
             return None
 
     def _open(self, item: EncodedItem, clock: Clock, times: dict[str, float]) -> _Loaded:
-        data = _timed(clock, "read", times, item.read)
-        frame = _timed(clock, "decode", times, lambda: self._job.decode(data, item.key, self._job.limits))
+        data = timed(clock, "read", times, item.read)
+        frame = timed(clock, "decode", times, lambda: self._job.decode(data, item.key, self._job.limits))
         return _Loaded(item, frame, geometry(frame.source, self._job.runtime.spec.input, rect=self._job.rect), times)
 
     def _detect(self, group: Sequence[_Loaded], clock: Clock, buffer: BatchBuffer) -> None:
@@ -319,16 +343,16 @@ class Run:
                 preprocess(one.frame, one.geometry, runtime.spec.input, out=slot)
             return tensor
 
-        tensor = _timed(clock, "preprocess", times, fill)
-        return _timed(clock, "model", times, lambda: runtime.infer(tensor))
+        tensor = timed(clock, "preprocess", times, fill)
+        return timed(clock, "model", times, lambda: runtime.infer(tensor))
 
     def _select(
-        self, raw: Sequence[RawOutput], group: Sequence[_Loaded], clock: Clock, times: dict[str, float]
+        self, raw: Sequence[RawOutput], group: Sequence[HasGeometry], clock: Clock, times: dict[str, float]
     ) -> Sequence[Detections | Tags]:
         network, geometries = group[0].geometry.network, [one.geometry for one in group]
-        return _timed(clock, "postprocess", times, lambda: self._job.postprocessor(raw, network, geometries))
+        return timed(clock, "postprocess", times, lambda: self._job.postprocessor(raw, network, geometries))
 
-    def _keep_heads(self, raw: Sequence[RawOutput], group: Sequence[_Loaded], clock: Clock) -> None:
+    def _keep_heads(self, raw: Sequence[RawOutput], group: Sequence[_Known], clock: Clock) -> None:
         if self._job.heads is None:
             return
         with clock.stage("write"):
@@ -348,11 +372,14 @@ class Run:
             self._failed += failed
 
 
-def _timed(clock: Clock, stage: str, times: dict[str, float], work: Callable[[], T]) -> T:
+def timed(clock: Clock, stage: str, times: dict[str, float], work: Callable[[], T]) -> T:
+    """What `work` gives; the clock's stage and `times`, in milliseconds, get what it took. Raises StageFailed."""
     lap = clock.stage(stage)
     try:
         with lap:
             return work()
+    except DeviceFault:  # no image's doing
+        raise
     except Exception as error:
         raise StageFailed(stage, error) from error
     finally:

@@ -32,6 +32,7 @@ _MESSAGES = {
     "crashed": "the worker process crashed on this image, alone, three times",
     "timeout": "this image, alone, was not finished in time, three times",
     "memory": "this image, alone, took more memory than allowed, three times",
+    "device": "the device failed on this image, alone, three times",
 }
 
 
@@ -65,7 +66,7 @@ class Ending:
     wall: float  # seconds, with the starts of workers
     table: TimeTable  # of all workers together; what one that died did last is missing
     restarts: int
-    deaths: Mapping[str, int]  # by cause: crashed, timeout, memory
+    deaths: Mapping[str, int]  # by cause: crashed, timeout, memory, device
     peak_memory: int  # bytes resident, the largest worker's, as seen every 100 ms
 
 

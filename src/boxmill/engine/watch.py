@@ -12,6 +12,7 @@ from boxmill.engine.clock import TimeTable
 from boxmill.engine.memory import default_memory_limit, resident
 from boxmill.engine.process import WorkerProcess
 from boxmill.engine.protocol import deliver
+from boxmill.engine.worker import DEVICE_FAULT
 from boxmill.errors import BoxmillError
 
 __all__ = ["Limits", "Watch"]
@@ -102,9 +103,11 @@ class Watch:
 
     @property
     def cause(self) -> str:
-        """Why it died: timeout, memory or crashed. The kernel's out-of-memory killer is known by its SIGKILL."""
+        """Why it died: timeout, memory, device, crashed. The kernel's out-of-memory killer is known by its SIGKILL."""
         if self.verdict is not None:
             return self.verdict
+        if self.process.returncode == DEVICE_FAULT:
+            return "device"
         killed = self.process.returncode == -signal.SIGKILL
         return "memory" if killed and 2 * self._resident > self._limits.memory else "crashed"
 

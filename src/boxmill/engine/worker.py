@@ -27,10 +27,12 @@ from boxmill.engine.protocol import (
     times_line,
 )
 from boxmill.errors import BoxmillError
+from boxmill.runtimes.device import DeviceFault
 
-__all__ = ["ORPHANED", "WorkerLink", "die_with_parent"]
+__all__ = ["DEVICE_FAULT", "ORPHANED", "WorkerLink", "die_with_parent"]
 
 ORPHANED = 70  # exit code of a worker whose supervisor died
+DEVICE_FAULT = 71  # of one whose device has faulted; without a bye, so that another worker goes on
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
@@ -102,14 +104,19 @@ class WorkerLink:
     def conclude(self, work: Callable[[], TimeTable]) -> int:
         """Does `work` and says bye with its times or its error; returns the process's exit code.
 
-        An error that Python can still report is no reason to try again: the supervisor raises it. `work` must return
-        only when everything that it leaves behind is durable.
+        An error that Python can still report is no reason to try again: the supervisor raises it. A device that has
+        faulted is one: nothing is said, and the process has to end by `os._exit`, because libraries that are torn down
+        would call the device. `work` must return only when everything that it leaves behind is durable.
         """
         try:
             self.times(work())
         except BoxmillError as error:
             self.bye(error)
             return error.exit_code
+        except DeviceFault:
+            traceback.print_exc()
+            sys.stderr.flush()
+            return DEVICE_FAULT
         except Exception as error:  # a defect: shown here in full, and in the supervisor by name
             traceback.print_exc()
             self.bye(BoxmillError(f"internal error: {type(error).__name__}: {error}"))

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from boxmill.images.antialias import reference_antialias
 from boxmill.types import Float32, Geometry, InputSpec, Int32, UInt8
 
-__all__ = ["reference_letterbox"]
+__all__ = ["AxisTaps", "axis_taps", "reference_letterbox"]
 
 _WEIGHT = 2048  # of a pixel that counts alone
 
@@ -44,18 +44,18 @@ def reference_letterbox(pixels: UInt8, geometry: Geometry, spec: InputSpec) -> F
 
 def _resize(pixels: UInt8, height: int, width: int) -> UInt8:
     """(H, W, 3) -> (height, width, 3): across the rows first, then down between them."""
-    across = _taps(pixels.shape[1], width).ending_at_the_outermost()
+    across = axis_taps(pixels.shape[1], width).ending_at_the_outermost()
     left, right = across.weights[:, :, None]  # (width, 1) each
     source = pixels.astype(np.int32)
     rows = (source[:, across.first] * left + source[:, across.second] * right) >> 4  # (H, width, 3), below 2^15
-    down = _taps(pixels.shape[0], height)
+    down = axis_taps(pixels.shape[0], height)
     upper, lower = down.weights[:, :, None, None]  # (height, 1, 1) each
     quarters = ((rows[down.first] * upper) >> 16) + ((rows[down.second] * lower) >> 16)  # of a grey level
     return np.asarray((quarters + 2) >> 2, np.uint8)
 
 
 @dataclass(frozen=True)
-class _Taps:
+class AxisTaps:
     """What each resized row or column takes from its axis."""
 
     before: npt.NDArray[np.int64]  # (resized,) the pixel at or before the sampled position; -1 where it lies outside
@@ -64,13 +64,15 @@ class _Taps:
 
     @property
     def first(self) -> npt.NDArray[np.int64]:
+        """(resized,) the pixel at or before the sampled position, within the axis."""
         return self.before.clip(0, self.source - 1)
 
     @property
     def second(self) -> npt.NDArray[np.int64]:
+        """(resized,) the one after it."""
         return (self.before + 1).clip(0, self.source - 1)
 
-    def ending_at_the_outermost(self) -> _Taps:
+    def ending_at_the_outermost(self) -> AxisTaps:
         """With all the weight on one pixel beyond the centres of the outermost.
 
         OpenCV does so across a row only. Down a column it takes the outermost row twice, by two weights whose products
@@ -78,14 +80,17 @@ class _Taps:
         """
         beyond = (self.before < 0) | (self.before >= self.source - 1)
         alone = np.array([[_WEIGHT], [0]], np.int32)  # (2, 1)
-        return _Taps(self.before.clip(0, self.source - 1), np.where(beyond, alone, self.weights), self.source)
+        return AxisTaps(self.before.clip(0, self.source - 1), np.where(beyond, alone, self.weights), self.source)
 
 
-def _taps(source: int, resized: int) -> _Taps:
-    """Half-pixel centres: (i + 0.5) * step - 0.5 in double precision, rounded to float32 as all that follows."""
+def axis_taps(source: int, resized: int) -> AxisTaps:
+    """Of one axis of `source` pixels resized to `resized`.
+
+    Half-pixel centres: (i + 0.5) * step - 0.5 in double precision, rounded to float32 as all that follows.
+    """
     step = 1 / (resized / source)  # not source / resized, which may round otherwise
     position = ((np.arange(resized) + 0.5) * step - 0.5).astype(np.float32)
     before = np.floor(position)
     fraction = position - before
     weights = np.rint(np.stack([np.float32(1) - fraction, fraction]) * np.float32(_WEIGHT))  # halves to even
-    return _Taps(before.astype(np.int64), weights.astype(np.int32), source)
+    return AxisTaps(before.astype(np.int64), weights.astype(np.int32), source)

@@ -11,15 +11,21 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from boxmill.errors import ModelError, UsageError
 from boxmill.runtimes.base import RawOutput
+from boxmill.runtimes.cuda import CudaLanes, Lanes, lanes_of
+from boxmill.runtimes.torch import check_torch
+from boxmill.runtimes.torch_device import DeviceNetwork, DeviceSelect, TorchDevice
 from boxmill.types import Float32, ModelSpec
 
-__all__ = ["OnnxRuntime", "check_available"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["OnnxRuntime", "check_available", "onnx_on_device"]
 
 # The classes that its binding raises; they share no base class below Exception.
 _ERRORS = (
@@ -34,24 +40,38 @@ _ERRORS = (
     "NotImplemented",
     "RuntimeException",
 )
+_CUDA = "CUDAExecutionProvider"
 _FATAL = 4  # severity from which its logger prints
 
 
-def check_available(precision: str) -> None:
-    """Whether this runtime can be used here, without loading it.
+def check_available(precision: str, device: str = "cpu") -> None:
+    """Whether this runtime can be used here; for a CPU without loading it.
 
     Raises:
-        UsageError: the package is missing, or the precision is not one it has on a CPU.
+        UsageError: the package or its part for the device is missing, or the precision is another than the network's.
     """
     if precision not in ("auto", "fp32"):
         raise UsageError(
-            f"--precision {precision}: ONNX Runtime computes in fp32 on a CPU; leave --precision out, "
-            "or use --runtime openvino"
+            f"--precision {precision}: ONNX Runtime computes in fp32; leave --precision out, "
+            "or use --runtime openvino, or torch"
         )
     if find_spec("onnxruntime") is None:
         raise UsageError(
             "--runtime onnxruntime: the package onnxruntime is not installed; "
             "install it with: pip install 'boxmill[onnxruntime]'"
+        )
+    if device != "cpu":
+        _check_provider(device)
+
+
+def _check_provider(device: str) -> None:
+    import onnxruntime
+
+    found = onnxruntime.get_available_providers()
+    if _CUDA not in found:
+        raise UsageError(
+            f"--runtime onnxruntime --device {device}: the installed ONNX Runtime {onnxruntime.__version__} has no "
+            f"{_CUDA} (it has {', '.join(found)}); put onnxruntime-gpu in its place, or leave --device out"
         )
 
 
@@ -96,6 +116,81 @@ class OnnxRuntime:
     def close(self) -> None:
         """Frees the network."""
         del self._session
+
+
+def onnx_on_device(weights: Path, spec: ModelSpec, device: str, select: DeviceSelect | None = None) -> TorchDevice:
+    """The network for the loop that feeds a device; inputs and heads stay on it, as PyTorch's tensors.
+
+    Args:
+        weights: the ONNX file.
+        spec: of the model.
+        device: cuda:N; cpu computes in the same way without one.
+        select: post-processing on the device.
+
+    Raises:
+        UsageError: ONNX Runtime, its part for the device, or PyTorch is missing.
+        ModelError: it cannot read the network, or an output that the card names is missing.
+    """
+    check_available("fp32", device)
+    check_torch("--runtime onnxruntime letterboxes on a GPU with it")
+    import onnxruntime
+    import torch
+
+    lanes = lanes_of(device)
+    providers = _providers(lanes)
+    errors = _error_classes(onnxruntime)
+    try:
+        session = onnxruntime.InferenceSession(str(weights), _session_options(onnxruntime), providers=providers)
+    except errors as error:
+        raise ModelError(f"ONNX Runtime cannot load {str(weights)!r}: {_first_line(error)}") from error
+    (image,) = session.get_inputs()
+    half = image.type == "tensor(float16)"
+    outputs = _output_names([output.name for output in session.get_outputs()], spec)
+    parts = DeviceNetwork(
+        forward=_Bound(session, image.name, outputs, errors),
+        name="onnxruntime",
+        version=onnxruntime.__version__,
+        precision="fp32",
+        dtype=torch.float16 if half else torch.float32,
+        batch=image.shape[0] if isinstance(image.shape[0], int) else None,
+    )
+    return TorchDevice(spec, parts, lanes, select)
+
+
+def _providers(lanes: Lanes) -> list[str | tuple[str, dict[str, str]]]:
+    """On a GPU, computing in the stream that everything else is queued in."""
+    if not isinstance(lanes, CudaLanes):
+        return ["CPUExecutionProvider"]
+    options = {"device_id": str(lanes.device.index), "user_compute_stream": str(lanes.compute.cuda_stream)}
+    return [(_CUDA, {**options, "use_tf32": "0"}), "CPUExecutionProvider"]
+
+
+class _Bound:
+    """A forward by I/O binding: from a tensor's memory to tensors that share memory with the outputs."""
+
+    def __init__(self, session: Any, name: str, outputs: list[str], errors: tuple[type[Exception], ...]) -> None:
+        import onnxruntime
+
+        self._session, self._input, self._outputs, self._errors = session, name, outputs, errors
+        self._options = onnxruntime.RunOptions()
+        self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
+
+    def __call__(self, images: Tensor) -> list[Tensor]:
+        """Raises RuntimeError."""
+        import torch
+
+        binding, where = self._session.io_binding(), (images.device.type, images.device.index or 0)
+        element = np.float16 if images.dtype == torch.float16 else np.float32
+        binding.bind_input(self._input, *where, element, tuple(images.shape), images.data_ptr())
+        for name in self._outputs:
+            binding.bind_output(name, *where)
+        try:
+            self._session.run_with_iobinding(binding, self._options)
+        except self._errors as error:
+            problem = str(error)
+        else:
+            return [torch.utils.dlpack.from_dlpack(output) for output in binding.get_outputs()]
+        raise RuntimeError(problem)
 
 
 def _session_options(library: ModuleType) -> Any:

@@ -23,7 +23,9 @@ import numpy as np
 from boxmill.errors import ModelError, UsageError
 from boxmill.models.checkpoint import read_checkpoint
 from boxmill.runtimes.base import RawOutput
+from boxmill.runtimes.cuda import lanes_of
 from boxmill.runtimes.openvino import has_native_bf16
+from boxmill.runtimes.torch_device import DeviceNetwork, DeviceSelect, TorchDevice
 from boxmill.types import Float32, ModelSpec
 
 if TYPE_CHECKING:
@@ -32,7 +34,15 @@ if TYPE_CHECKING:
 
     from boxmill.models.yolov9 import Network
 
-__all__ = ["TorchOptions", "TorchRuntime", "check_torch", "effective_device", "mixed_precision", "torch_precision"]
+__all__ = [
+    "TorchOptions",
+    "TorchRuntime",
+    "check_torch",
+    "effective_device",
+    "mixed_precision",
+    "on_device",
+    "torch_precision",
+]
 
 _DEVICE = re.compile(r"auto|cpu|cuda|(cuda:)?\d{1,3}")
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
@@ -47,12 +57,10 @@ class TorchOptions:
     compile: bool = False  # torch.compile: the first image of a shape waits for a compiler
 
 
-def check_torch() -> None:
+def check_torch(why: str = "this is a PyTorch checkpoint") -> None:
     """Whether PyTorch is installed, without loading it. Raises UsageError."""
     if find_spec("torch") is None:
-        raise UsageError(
-            "PyTorch is not installed, and this is a PyTorch checkpoint; install it with: pip install 'boxmill[torch]'"
-        )
+        raise UsageError(f"PyTorch is not installed, and {why}; install it with: pip install 'boxmill[torch]'")
 
 
 def effective_device(wanted: str) -> str:
@@ -108,22 +116,12 @@ class TorchRuntime:
         self.precision = torch_precision(options.precision, self.device)
         import torch
 
-        from boxmill.models.yolov9 import fuse, load
-
         self.spec = spec
         self.version: str = torch.__version__.partition("+")[0]
         self._threads = torch.get_num_threads()
         self._local = threading.local()
-        network: Any = fuse(load(read_checkpoint(weights)))
-        if self.precision != "fp32":
-            network = mixed_precision(network, getattr(torch, _DTYPES[self.precision]))
-        elif self.device != "cpu":  # float32 is meant: TF32 keeps ten bits of it
-            torch.backends.cudnn.allow_tf32 = False
-            torch.backends.cuda.matmul.allow_tf32 = False
-        self._channels_last = self.precision != "fp32" or self.device != "cpu"
-        layout = torch.channels_last if self._channels_last else torch.contiguous_format
-        network.to(self.device, memory_format=layout)
-        self._network = torch.compile(network, dynamic=True) if options.compile else network
+        self._channels_last = _channels_last(self.precision, self.device)
+        self._network = _network(weights, self.precision, self.device, compiled=options.compile)
 
     def infer(self, tensor: Float32) -> list[RawOutput]:
         """See `Runtime.infer`; the array is the caller's. Images are NCHW, float32."""
@@ -157,6 +155,54 @@ class TorchRuntime:
         output = self._network(images.to(self.device, memory_format=layout))
         array: RawOutput = output.float().cpu().numpy()
         return array
+
+
+def on_device(weights: Path, spec: ModelSpec, options: TorchOptions, select: DeviceSelect | None = None) -> TorchDevice:
+    """The same network for the loop that feeds a device: batches, streams, CUDA graphs.
+
+    Args:
+        weights, spec, options: as for `TorchRuntime`, which see for what is raised.
+        select: post-processing on the device.
+    """
+    device = effective_device(options.device)
+    precision = torch_precision(options.precision, device)
+    import torch
+
+    network = _network(weights, precision, device, compiled=options.compile)
+    lanes = lanes_of(device)
+    if device != "cpu":
+        torch.cuda.synchronize(lanes.device)  # the weights came in another stream
+    parts = DeviceNetwork(
+        forward=lambda images: [network(images)],
+        name="torch",
+        version=torch.__version__.partition("+")[0],
+        precision=precision,
+        dtype=getattr(torch, _DTYPES[precision]),
+        graphs=not options.compile,
+        channels_last=_channels_last(precision, device),
+    )
+    return TorchDevice(spec, parts, lanes, select)
+
+
+def _channels_last(precision: str, device: str) -> bool:
+    return precision != "fp32" or device != "cpu"
+
+
+def _network(weights: Path, precision: str, device: str, *, compiled: bool) -> Any:
+    """Fused, of that precision, on the device. Raises ModelError."""
+    import torch
+
+    from boxmill.models.yolov9 import fuse, load
+
+    network: Any = fuse(load(read_checkpoint(weights)))
+    if precision != "fp32":
+        network = mixed_precision(network, getattr(torch, _DTYPES[precision]))
+    elif device != "cpu":  # float32 is meant: TF32 keeps ten bits of it
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
+    layout = torch.channels_last if _channels_last(precision, device) else torch.contiguous_format
+    network.to(device, memory_format=layout)
+    return torch.compile(network, dynamic=True) if compiled else network
 
 
 def mixed_precision(network: Network, dtype: torch.dtype) -> Network:

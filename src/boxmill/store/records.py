@@ -35,7 +35,7 @@ class Attempt:
     index: int
     key: str
     attempt: int  # how often that has happened
-    cause: str  # crashed, timeout or memory
+    cause: str  # crashed, timeout, memory or device
 
 
 class Record(msgspec.Struct, frozen=True):

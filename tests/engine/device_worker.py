@@ -1,0 +1,82 @@
+"""A worker with the loop for devices and a device that fails at random, or always on an input that says so."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import numpy as np
+from evil_worker import FileStore
+from faulty_device import FakeFlight, Faults, FaultyDevice
+
+from boxmill.engine import DEVICE_FAULT, BatchSizes, Job, StagedOptions, StagedRun, TimeTable, WorkerLink
+from boxmill.images import DecodeLimits
+from boxmill.post import Postprocessor
+from boxmill.types import EncodedItem, Frame, Geometry, HeadSpec, InputSpec, ModelSpec, Outcome
+
+SPEC = ModelSpec(InputSpec(size=(32, 32), dynamic=True), HeadSpec("yolo"), ("cat", "dog"))
+
+
+def decode(data: bytes, key: str, limits: DecodeLimits) -> Frame:
+    seed = 0 if data == b"poison" else int(data)
+    frame = Frame(key, np.random.default_rng(seed).integers(0, 255, (24, 32, 3), np.uint8))
+    return Frame("poison", frame.pixels) if data == b"poison" else frame
+
+
+class Device(FaultyDevice):
+    """Loses itself over the poison."""
+
+    def launch(self, images: Sequence[Frame], geometries: Sequence[Geometry]) -> FakeFlight:
+        self.faults.fault = self.usual if all(image.key != "poison" for image in images) else 1.0
+        return super().launch(images, geometries)
+
+    usual = 0.0
+
+
+class BoxStore(FileStore):
+    """A line `I DIGEST` for each input: what its objects amount to."""
+
+    def add(self, outcome: Outcome) -> None:
+        boxes = getattr(outcome.result, "boxes", np.empty(0))
+        os.write(self.file, b"%d %s\n" % (outcome.index, boxes.tobytes().hex()[:64].encode() or b"none"))
+        self.link.kept(1)
+
+
+def items(inputs: list[str]) -> Iterator[EncodedItem]:
+    return (EncodedItem(index, f"{index}.png", partial(str.encode, text)) for index, text in enumerate(inputs))
+
+
+def main() -> int:
+    link = WorkerLink(int(sys.argv[1]), int(sys.argv[2]))
+    order = link.receive()
+    with open(order["journal"]) as lines:
+        finished = {int(line.split()[0]) for line in lines}
+    device = Device(SPEC, Faults(seed=order["seed"], memory=order["memory"]), most_images=8)
+    device.usual = order["fault"]
+    job = Job(
+        items=(item for item in items(order["inputs"]) if item.index not in finished),
+        total=len(order["inputs"]),
+        runtime=device,
+        postprocessor=Postprocessor(SPEC.head),
+        store=BoxStore(order["journal"], link),
+        alone=[item for item in items(order["inputs"]) if item.index in order["alone"]],
+        workers=2,
+        decode=decode,
+        reporter=link,
+    )
+    run = StagedRun(job, device, BatchSizes(most=8), StagedOptions(pauses=(0.0,) * 12))
+    link.watch(run.stop)
+    link.ready({})
+
+    def work() -> TimeTable:
+        return run.execute(lambda progress: link.times(run.table()), interval=0.01)
+
+    return link.conclude(work)
+
+
+if __name__ == "__main__":
+    code = main()
+    assert code in (0, DEVICE_FAULT)
+    os._exit(code)
