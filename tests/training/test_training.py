@@ -13,6 +13,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from boxmill.models import Card, read_onnx, resolve  # noqa: E402
+from training import train  # noqa: E402
 from training.data import Crops, collate, read_scenes  # noqa: E402
 from training.export import exported  # noqa: E402
 from training.losses import Truth, assign, generalised_iou, loss, paired_iou  # noqa: E402
@@ -163,6 +164,24 @@ def test_it_learns_one_scene_and_its_export_says_the_same(tmp_path: Path) -> Non
         ):
             best = logits[image, :, kind].argmax()
             assert paired_iou(box[None], boxes[image, best][None]) > 0.5
+
+
+def test_a_training_begins_with_the_weights_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_scene(tmp_path / "scenes", np.full((96, 96, 3), 60, np.uint8), [[16, 20, 40, 40]], [0])
+
+    def trained(name: str, *options: str) -> dict[str, torch.Tensor]:
+        common = ["--steps", "1", "--batch", "2", "--side", "64", "--full", "96", "--out", str(tmp_path / name)]
+        monkeypatch.setattr("sys.argv", ["train", str(folder), *common, *options])
+        train.main()
+        saved = torch.load(tmp_path / name, weights_only=True)
+        assert saved["names"] == ["square", "bar"]
+        return {key: value for key, value in saved["average"].items() if key.endswith("weight")}
+
+    first = trained("first.pt", "--seed", "1")
+    other = trained("other.pt", "--seed", "2", "--rate", "0")
+    second = trained("second.pt", "--seed", "2", "--rate", "0", "--start", str(tmp_path / "first.pt"))
+    assert all(torch.equal(second[key], first[key]) for key in first)
+    assert not all(torch.equal(other[key], first[key]) for key in first)
 
 
 def test_the_exported_file_needs_no_card(tmp_path: Path) -> None:
