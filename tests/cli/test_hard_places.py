@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -205,12 +206,26 @@ def test_the_command_of_a_fresh_run_would_begin_another_and_that_is_said(
     assert sorted(computed(runs / "new")) == list(range(400))
 
 
+def opened_for_writing(pipe: str) -> int:
+    """The end of a named pipe that somebody has begun to read; a signal before that may hit an import."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno != errno.ENXIO or time.monotonic() > deadline:  # ENXIO: nobody reads it yet
+                raise
+            time.sleep(0.02)
+
+
 def test_ctrl_c_before_there_is_anything_to_finish(photos: Path, fake: list[str], runs: Path) -> None:
     """While it is read what to do: here a card that is a named pipe, and nobody writes to it."""
     os.mkfifo("endless.yaml")
     process = boxmill("run", str(photos), "--runtime", "fake", "-w", "fake.yaml", "--card", "endless.yaml")
-    time.sleep(1.0)
+    pipe = opened_for_writing("endless.yaml")
+    time.sleep(0.5)  # a signal between opening and reading is only noticed after the reading
     process.send_signal(signal.SIGINT)
     err = process.communicate(timeout=30)[1]
+    os.close(pipe)
     assert (process.returncode, err) == (5, "boxmill: interrupted; the same command goes on where it stopped\n")
     assert not runs.exists()
