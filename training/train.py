@@ -42,7 +42,8 @@ def main() -> None:
     step = restored(checkpoint, model, average, optimizer) if checkpoint.exists() else 0
     crops = Crops(pictures, arguments.side, arguments.full, arguments.seed, arguments.steps * arguments.batch)
     left = Subset(crops, range(step * arguments.batch, len(crops)))
-    loader = DataLoader(left, arguments.batch, num_workers=arguments.loaders, collate_fn=collate, prefetch_factor=4)
+    ahead = 4 if arguments.loaders else None
+    loader = DataLoader(left, arguments.batch, num_workers=arguments.loaders, collate_fn=collate, prefetch_factor=ahead)
     started, sums = time.perf_counter(), {"class": 0.0, "box": 0.0, "cells": 0.0}
     for images, truth in loader:
         for group in optimizer.param_groups:
@@ -72,7 +73,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--full", type=int, default=640, help="pixels of a whole picture's longer side, as in use")
     parser.add_argument("--rate", type=float, default=2e-3, help="highest learning rate")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--loaders", type=int, default=1, help="processes that read pictures")
+    parser.add_argument("--loaders", type=int, default=1, help="processes that read pictures; 0: this one")
     return parser.parse_args()
 
 

@@ -170,8 +170,21 @@ def test_a_training_begins_with_the_weights_of_another(tmp_path: Path, monkeypat
     folder = write_scene(tmp_path / "scenes", np.full((96, 96, 3), 60, np.uint8), [[16, 20, 40, 40]], [0])
 
     def trained(name: str, *options: str) -> dict[str, torch.Tensor]:
-        common = ["--steps", "1", "--batch", "2", "--side", "64", "--full", "96", "--out", str(tmp_path / name)]
-        monkeypatch.setattr("sys.argv", ["train", str(folder), *common, *options])
+        common = [
+            "--steps",
+            "1",
+            "--batch",
+            "2",
+            "--side",
+            "64",
+            "--full",
+            "96",
+            "--loaders",
+            "0",
+            "--out",
+            str(tmp_path / name),
+        ]
+        monkeypatch.setattr("sys.argv", ["train", str(folder), "--out", str(tmp_path / name), *common, *options])
         train.main()
         saved = torch.load(tmp_path / name, weights_only=True)
         assert saved["names"] == ["square", "bar"]
