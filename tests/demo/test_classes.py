@@ -57,7 +57,7 @@ def test_angles_do_not_meet_the_other_way_round() -> None:
 
 def test_backgrounds_of_training_and_held_out_scenes_are_different_ones() -> None:
     train, held_out = CONDITIONS["train"], CONDITIONS["held-out"]
-    assert not {*train.walls, *train.floors, *train.more_walls} & {*held_out.walls, *held_out.floors}
+    assert not {*train.walls, *train.floors, *train.more_surfaces} & {*held_out.walls, *held_out.floors}
     assert not set(train.clutter + train.more_clutter) & set(held_out.clutter)
-    assert not held_out.more_walls
+    assert not held_out.more_surfaces
     assert not held_out.more_clutter

@@ -22,7 +22,7 @@ def scenes(
     *,
     images: int = 24,
     size: str = "640x640",
-    kind: Literal["single", "shop", "crowd", "aerial", "jumble", "medley"] = "shop",
+    kind: Literal["single", "shop", "crowd", "aerial", "jumble", "medley", "scatter"] = "shop",
     seed: int = 0,
     split: Literal["train", "held-out"] = "held-out",
     glyphs: Literal["known", "unseen", "all"] | None = None,
@@ -53,7 +53,8 @@ def scenes(
     kind
         single: one thing among clutter. shop: 5 to 15 things on shelves. crowd: hundreds of people, animals and
         vehicles. aerial: hundreds of small vehicles and people from above. To train on, jumble: dozens of
-        things of every kind and size; medley: a few, up to very large ones, among much that is none of them.
+        things of every kind and size; medley: a few, up to very large ones, among much that is none of them;
+        scatter: hundreds of small ones on any ground.
     seed
         Another seed, other scenes.
     split

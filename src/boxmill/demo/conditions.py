@@ -18,21 +18,34 @@ Split = Literal["train", "held-out"]
 Range = tuple[float, float]
 Surface = Literal[
     "asphalt",
+    "blocks",
     "blotches",
     "bricks",
     "camouflage",
     "cells",
     "checks",
+    "collage",
+    "confetti",
     "crosses",
     "dots",
-    "grass",
     "gradient",
+    "grass",
     "hexagons",
+    "letters",
+    "marble",
+    "mazes",
+    "network",
+    "outlines",
+    "plaid",
+    "print",
     "ripples",
     "sand",
+    "scales",
     "scribbles",
     "shapes",
     "stripes",
+    "terrain",
+    "triangles",
     "wood",
 ]
 
@@ -54,7 +67,7 @@ class Conditions:
     walls: tuple[Surface, ...]  # backgrounds upright: behind shelves, behind a single thing
     floors: tuple[Surface, ...]  # backgrounds from above
     clutter: str  # glyphs that belong to no class
-    more_walls: tuple[Surface, ...] = ()  # that varied kinds of scenes have as well
+    more_surfaces: tuple[Surface, ...] = ()  # that varied kinds of scenes have as well, upright and from above
     more_clutter: str = ""  # likewise
 
 
@@ -73,7 +86,27 @@ CONDITIONS: dict[Split, Conditions] = {
         walls=("blotches", "gradient", "stripes", "shapes", "asphalt"),
         floors=("asphalt", "grass", "blotches", "stripes"),
         clutter=CLUTTER,
-        more_walls=("camouflage", "cells", "crosses", "hexagons", "ripples", "scribbles"),
+        more_surfaces=(
+            "blocks",
+            "camouflage",
+            "cells",
+            "collage",
+            "confetti",
+            "crosses",
+            "hexagons",
+            "letters",
+            "marble",
+            "mazes",
+            "network",
+            "outlines",
+            "plaid",
+            "print",
+            "ripples",
+            "scales",
+            "scribbles",
+            "terrain",
+            "triangles",
+        ),
         more_clutter=CLUTTER_MORE,
     ),
     "held-out": Conditions(

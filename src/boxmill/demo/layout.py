@@ -1,4 +1,4 @@
-"""Where things stand in a scene, before any camera looks at it: the six kinds of scenes.
+"""Where things stand in a scene, before any camera looks at it: the seven kinds of scenes.
 
 Positions and sizes are pixels in the scene's plane, which has the shape of the picture.
 """
@@ -44,6 +44,7 @@ KINDS: dict[str, Kind] = {
     "crowd": Kind("crowd", _STREET, (120, 240), (0.035, 0.1), Wear(0.8, 4.0, 6.0, (50, 95))),
     "aerial": Kind("aerial", ("person", "vehicle"), (60, 200), (0.022, 0.05), Wear(0.6, 2.5, 5.0, (60, 95))),
     "medley": Kind("medley", (*_SHOP, *_STREET), (1, 15), (0.07, 0.7), varied=True),
+    "scatter": Kind("scatter", _STREET, (60, 200), (0.022, 0.08), Wear(0.6, 2.5, 5.0, (50, 95)), varied=True),
     "jumble": Kind("jumble", (*_SHOP, *_STREET), (25, 50), (0.05, 0.3)),
 }
 
@@ -66,7 +67,16 @@ class SceneSpec:
     @property
     def walls(self) -> tuple[Surface, ...]:
         """Upright backgrounds that the scene may have."""
-        return self.conditions.walls + (self.conditions.more_walls if self.kind.varied else ())
+        return self.conditions.walls + self._more_surfaces
+
+    @property
+    def floors(self) -> tuple[Surface, ...]:
+        """Backgrounds from above that the scene may have."""
+        return self.conditions.floors + self._more_surfaces
+
+    @property
+    def _more_surfaces(self) -> tuple[Surface, ...]:
+        return self.conditions.more_surfaces if self.kind.varied else ()
 
     @property
     def clutter(self) -> str:
@@ -164,7 +174,7 @@ def _wall(spec: SceneSpec, rng: Rng) -> Backdrop:
 
 
 def _floor(spec: SceneSpec, rng: Rng) -> Backdrop:
-    floors = spec.conditions.floors
+    floors = spec.floors
     return surface(floors[int(rng.integers(len(floors)))], rng, spec.height, spec.width)
 
 
@@ -242,7 +252,7 @@ def _crowd(spec: SceneSpec, rng: Rng) -> Plan:
 
 
 def _aerial(spec: SceneSpec, rng: Rng) -> Plan:
-    """Vehicles and people from above, small, heading anywhere, on open ground with roads."""
+    """Small things from above, heading anywhere, on open ground with roads."""
     canvas = _floor(spec, rng)
     if rng.random() < 0.7:
         roads(canvas, rng)
@@ -257,27 +267,27 @@ def _aerial(spec: SceneSpec, rng: Rng) -> Plan:
 
 def _jumble(spec: SceneSpec, rng: Rng) -> Plan:
     """Things of every kind and size in one heap, the smaller on the larger: the most to learn from one picture."""
-    canvas = _wall(spec, rng) if rng.random() < 0.5 else _floor(spec, rng)
+    canvas, heap = _heap(spec, rng, upright=0.5)
+    return canvas, [*_clutter(spec, rng, int(rng.integers(0, 10)), (0.05, 0.15)), *heap]
+
+
+def _medley(spec: SceneSpec, rng: Rng) -> Plan:
+    """A few things, up to very large ones, among much that is none of them."""
+    canvas, heap = _heap(spec, rng, upright=0.75)
+    behind = _clutter(spec, rng, int(rng.integers(8, 30)), (0.05, 0.3))
+    return canvas, [*behind, *heap, *_clutter(spec, rng, int(rng.integers(0, 6)), (0.05, 0.15))]
+
+
+def _heap(spec: SceneSpec, rng: Rng, upright: float) -> Plan:
+    """Things anywhere, the smaller on the larger; `upright`: how often the background is a wall."""
+    canvas = _wall(spec, rng) if rng.random() < upright else _floor(spec, rng)
     things = _choose(spec, rng, spec.kind.groups, _count(spec, rng))
     sizes = sorted((spec.short * _log_uniform(rng, *spec.kind.sizes) for _ in things), reverse=True)
     heap = []
     for (glyph, number, unseen), (x, y), size in zip(things, _scattered(spec, rng, len(things)), sizes, strict=True):
         turn = _turn(rng, spec.conditions.turn) * 2
         heap.append(Placement(glyph, number, unseen, (x, y), size, turn, _mirrored(rng, glyph)))
-    return canvas, [*_clutter(spec, rng, int(rng.integers(0, 10)), (0.05, 0.15)), *heap]
-
-
-def _medley(spec: SceneSpec, rng: Rng) -> Plan:
-    """A few things, up to very large ones, among much that is none of them."""
-    canvas = _wall(spec, rng) if rng.random() < 0.75 else _floor(spec, rng)
-    things = _choose(spec, rng, spec.kind.groups, _count(spec, rng))
-    sizes = sorted((spec.short * _log_uniform(rng, *spec.kind.sizes) for _ in things), reverse=True)
-    shown = []
-    for (glyph, number, unseen), (x, y), size in zip(things, _scattered(spec, rng, len(things)), sizes, strict=True):
-        turn = _turn(rng, spec.conditions.turn) * 2
-        shown.append(Placement(glyph, number, unseen, (x, y), size, turn, _mirrored(rng, glyph)))
-    behind = _clutter(spec, rng, int(rng.integers(8, 30)), (0.05, 0.3))
-    return canvas, [*behind, *shown, *_clutter(spec, rng, int(rng.integers(0, 6)), (0.05, 0.15))]
+    return canvas, heap
 
 
 _LAYOUTS: dict[str, Callable[[SceneSpec, Rng], Plan]] = {
@@ -286,5 +296,6 @@ _LAYOUTS: dict[str, Callable[[SceneSpec, Rng], Plan]] = {
     "crowd": _crowd,
     "aerial": _aerial,
     "jumble": _jumble,
+    "scatter": _aerial,
     "medley": _medley,
 }

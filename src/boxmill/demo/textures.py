@@ -1,7 +1,6 @@
 """Backgrounds: procedural surfaces, shelves and roads. All (h, w, 3) uint8 RGB; scales follow the short side.
 
-Each surface is a field, (h, w) uint8, painted through a palette of a few colours. Fields are made small and resized
-wherever they are smooth, which is most of the speed.
+Most surfaces are a field, (h, w) uint8, painted through a palette of a few colours.
 """
 
 from __future__ import annotations
@@ -13,12 +12,11 @@ import cv2
 import numpy as np
 
 from boxmill.demo.conditions import Surface
+from boxmill.demo.paint import Colour, Rng, clouds, grain, mix, near, paint, pick_colour, slope
+from boxmill.demo.patterns import PATTERNS
 from boxmill.types import UInt8
 
 __all__ = ["Backdrop", "boards", "roads", "surface"]
-
-Rng = np.random.Generator
-Colour = tuple[int, int, int]
 
 _MARGIN = 0.15  # of the picture's long side; the corners of the most turned and tilted view lie within
 _DENSITY = 0.75  # pixels of a backdrop for one of the plane: with its margin it is then about as large as the picture
@@ -44,68 +42,26 @@ def surface(kind: Surface, rng: Rng, height: int, width: int) -> Backdrop:
     return Backdrop(_SURFACES[kind](rng, rows, columns), margin)
 
 
-def _colour(rng: Rng, value: tuple[float, float] = (60, 235), saturation: float = 0.35) -> UInt8:
-    """A random colour, (3,), not too vivid: things are."""
-    grey = rng.uniform(*value)
-    return np.clip(grey * (1 + saturation * rng.uniform(-1, 1, 3)), 0, 255).astype(np.uint8)
-
-
-def _near(rng: Rng, colour: UInt8, spread: float) -> UInt8:
-    """A colour that differs from another by up to `spread` levels, mostly in brightness, (3,)."""
-    return np.clip(colour + rng.uniform(-1, 1) * spread + rng.uniform(-0.25, 0.25, 3) * spread, 0, 255).astype(np.uint8)
-
-
-def _paint(field: UInt8, *stops: UInt8) -> UInt8:
-    """Colours for a field of levels: 0 is the first stop, 255 the last, between them linear."""
-    positions = np.linspace(0, 255, len(stops))
-    palette = np.stack([np.interp(np.arange(256), positions, [stop[c] for stop in stops]) for c in range(3)], -1)
-    return np.asarray(cv2.LUT(cv2.merge([field] * 3), np.rint(palette).astype(np.uint8)[:, None, :]))
-
-
-def _clouds(rng: Rng, height: int, width: int, cell: float) -> UInt8:
-    """Smooth blotches of about `cell` pixels."""
-    small = rng.integers(0, 256, (int(height / cell) + 2, int(width / cell) + 2), dtype=np.uint8)
-    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC))
-
-
-def _grain(rng: Rng, height: int, width: int) -> UInt8:
-    """Fine noise, a level for each pixel."""
-    return np.frombuffer(rng.bytes(height * width), np.uint8).reshape(height, width)
-
-
-def _mix(first: UInt8, second: UInt8, share: float) -> UInt8:
-    """`share` of the second."""
-    return np.asarray(cv2.addWeighted(first, 1 - share, second, share, 0))
-
-
-def _ramp(rng: Rng, height: int, width: int) -> np.ndarray:
-    """Pixels along a random direction, (h, w) float32."""
-    angle = rng.uniform(0, 2 * np.pi)
-    x = np.arange(width, dtype=np.float32) * np.float32(np.cos(angle))
-    y = np.arange(height, dtype=np.float32) * np.float32(np.sin(angle))
-    return x[None, :] + y[:, None]
-
-
 def _blotches(rng: Rng, height: int, width: int) -> UInt8:
-    base = _colour(rng)
-    field = _mix(_clouds(rng, height, width, min(height, width) / rng.uniform(3, 12)), _grain(rng, height, width), 0.12)
-    return _paint(field, _near(rng, base, 60), base, _near(rng, base, 60))
+    base = pick_colour(rng)
+    field = mix(clouds(rng, height, width, min(height, width) / rng.uniform(3, 12)), grain(rng, height, width), 0.12)
+    return paint(field, near(rng, base, 60), base, near(rng, base, 60))
 
 
 def _gradient(rng: Rng, height: int, width: int) -> UInt8:
-    ramp = _ramp(rng, height, width)
+    ramp = slope(rng, height, width)
     low, high = float(ramp.min()), float(ramp.max())
     field = ((ramp - low) * (255 / (high - low))).astype(np.uint8)
-    return _paint(field, *(_colour(rng) for _ in range(int(rng.integers(2, 4)))))
+    return paint(field, *(pick_colour(rng) for _ in range(int(rng.integers(2, 4)))))
 
 
 def _stripes(rng: Rng, height: int, width: int) -> UInt8:
     period = min(height, width) * rng.uniform(0.03, 0.16)
-    wave = np.sin(_ramp(rng, height, width) * np.float32(2 * np.pi / period))
+    wave = np.sin(slope(rng, height, width) * np.float32(2 * np.pi / period))
     sharp = float(rng.choice([1.0, 8.0]))
     field = np.clip(wave * (127 * sharp) + 127.5, 0, 255).astype(np.uint8)
-    base = _colour(rng)
-    return _paint(field, base, _near(rng, base, 90))
+    base = pick_colour(rng)
+    return paint(field, base, near(rng, base, 90))
 
 
 def _shapes(rng: Rng, height: int, width: int) -> UInt8:
@@ -113,7 +69,7 @@ def _shapes(rng: Rng, height: int, width: int) -> UInt8:
     canvas = _blotches(rng, height, width)
     short = min(height, width)
     for _ in range(int(rng.integers(10, 40))):
-        colour: Colour = tuple(int(level) for level in _colour(rng, (30, 240), 0.7))  # type: ignore[assignment]
+        colour: Colour = tuple(int(level) for level in pick_colour(rng, (30, 240), 0.7))  # type: ignore[assignment]
         centre = rng.uniform((0, 0), (width, height))
         reach = short * float(np.exp(rng.uniform(np.log(0.02), np.log(0.22))))
         corners = centre + rng.uniform(-reach, reach, (int(rng.integers(3, 6)), 2))
@@ -129,35 +85,35 @@ def _shapes(rng: Rng, height: int, width: int) -> UInt8:
 
 
 def _asphalt(rng: Rng, height: int, width: int) -> UInt8:
-    grain = np.asarray(cv2.blur(_grain(rng, height, width), (2, 2)), np.uint8)
-    field = _mix(grain, _clouds(rng, height, width, min(height, width) / rng.uniform(3, 9)), 0.4)
-    base = _colour(rng, (60, 150), 0.08)
-    return _paint(field, _near(rng, base, 10) // 2, base, _near(rng, base, 20))
+    stones = np.asarray(cv2.blur(grain(rng, height, width), (2, 2)), np.uint8)
+    field = mix(stones, clouds(rng, height, width, min(height, width) / rng.uniform(3, 9)), 0.4)
+    base = pick_colour(rng, (60, 150), 0.08)
+    return paint(field, near(rng, base, 10) // 2, base, near(rng, base, 20))
 
 
 def _grass(rng: Rng, height: int, width: int) -> UInt8:
-    blades = np.asarray(cv2.blur(_grain(rng, height, width), (2, max(3, min(height, width) // 90))), np.uint8)
+    blades = np.asarray(cv2.blur(grain(rng, height, width), (2, max(3, min(height, width) // 90))), np.uint8)
     blades = np.asarray(cv2.convertScaleAbs(blades, alpha=2.2, beta=-150), np.uint8)
-    field = _mix(blades, _clouds(rng, height, width, min(height, width) / rng.uniform(3, 10)), 0.45)
+    field = mix(blades, clouds(rng, height, width, min(height, width) / rng.uniform(3, 10)), 0.45)
     green = np.array([rng.uniform(40, 110), rng.uniform(95, 150), rng.uniform(25, 60)])
-    return _paint(field, (green * 0.5).astype(np.uint8), green.astype(np.uint8), (green * 1.45).astype(np.uint8))
+    return paint(field, (green * 0.5).astype(np.uint8), green.astype(np.uint8), (green * 1.45).astype(np.uint8))
 
 
 def _sand(rng: Rng, height: int, width: int) -> UInt8:
     period = min(height, width) * rng.uniform(0.02, 0.06)
-    phase = _ramp(rng, height, width) + _clouds(rng, height, width, period * 4) * np.float32(period / 90)
+    phase = slope(rng, height, width) + clouds(rng, height, width, period * 4) * np.float32(period / 90)
     ripples = (np.sin(phase * np.float32(2 * np.pi / period)) * 60 + 127).astype(np.uint8)
     base = np.array([rng.uniform(190, 225), rng.uniform(165, 195), rng.uniform(115, 150)])
-    field = _mix(ripples, _grain(rng, height, width), 0.35)
-    return _paint(field, (base * 0.78).astype(np.uint8), (base * 1.12).clip(0, 255).astype(np.uint8))
+    field = mix(ripples, grain(rng, height, width), 0.35)
+    return paint(field, (base * 0.78).astype(np.uint8), (base * 1.12).clip(0, 255).astype(np.uint8))
 
 
 def _checks(rng: Rng, height: int, width: int) -> UInt8:
     side = max(4, int(min(height, width) * rng.uniform(0.04, 0.16)))
     x, y = np.arange(width) // side, np.arange(height) // side
     field = (((x[None, :] + y[:, None]) & 1) * 200).astype(np.uint8)
-    base = _colour(rng)
-    return _paint(_mix(field, _clouds(rng, height, width, side * 2.5), 0.2), base, _near(rng, base, 80))
+    base = pick_colour(rng)
+    return paint(mix(field, clouds(rng, height, width, side * 2.5), 0.2), base, near(rng, base, 80))
 
 
 def _dots(rng: Rng, height: int, width: int) -> UInt8:
@@ -165,8 +121,8 @@ def _dots(rng: Rng, height: int, width: int) -> UInt8:
     tile = np.zeros((period, period), np.uint8)
     cv2.circle(tile, (period // 2, period // 2), max(1, int(period * rng.uniform(0.12, 0.3))), 220, -1, cv2.LINE_AA)
     field = np.tile(tile, (height // period + 1, width // period + 1))[:height, :width]
-    base = _colour(rng)
-    return _paint(_mix(field, _clouds(rng, height, width, period * 3), 0.15), base, _near(rng, base, 90))
+    base = pick_colour(rng)
+    return paint(mix(field, clouds(rng, height, width, period * 3), 0.15), base, near(rng, base, 90))
 
 
 def _wood(rng: Rng, height: int, width: int) -> UInt8:
@@ -176,11 +132,11 @@ def _wood(rng: Rng, height: int, width: int) -> UInt8:
     streaks = rng.integers(60, 196, (height // 2 + 1, max(2, width // 64)), dtype=np.uint8)
     field = np.asarray(cv2.resize(streaks, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
     tones = np.repeat(rng.integers(60, 200, planks, dtype=np.uint8), board)[:height]
-    field = _mix(field, np.repeat(tones[:, None], width, 1), 0.5)
+    field = mix(field, np.repeat(tones[:, None], width, 1), 0.5)
     seam = np.arange(0, height, board)
     field[seam] = field[np.minimum(seam + 1, height - 1)] = 10
     brown = np.array([rng.uniform(120, 200), rng.uniform(80, 130), rng.uniform(40, 85)])
-    return _paint(field, (brown * 0.4).astype(np.uint8), brown.astype(np.uint8), (brown * 1.25).astype(np.uint8))
+    return paint(field, (brown * 0.4).astype(np.uint8), brown.astype(np.uint8), (brown * 1.25).astype(np.uint8))
 
 
 def _bricks(rng: Rng, height: int, width: int) -> UInt8:
@@ -192,99 +148,22 @@ def _bricks(rng: Rng, height: int, width: int) -> UInt8:
     x = np.arange(width)[None, :] + ((course & 1) * (wide // 2))[:, None]  # (h, w)
     tones = rng.integers(70, 230, (height // tall + 1, (width + wide) // wide + 1), dtype=np.uint8)
     field = tones[course[:, None], x // wide]
-    field = _mix(field, _grain(rng, height, width), 0.2)
+    field = mix(field, grain(rng, height, width), 0.2)
     field[(x % wide < joint) | (y % tall < joint)[:, None]] = 0
-    base = _colour(rng, (90, 190), 0.3)
-    return _paint(field, _near(rng, base, 50) // 2, base, _near(rng, base, 40))
-
-
-def _camouflage(rng: Rng, height: int, width: int) -> UInt8:
-    """Patches of a few tones with sharp edges."""
-    tones = int(rng.integers(3, 7))
-    field = _clouds(rng, height, width, min(height, width) / rng.uniform(4, 24)) // (256 // tones) * (255 // tones)
-    base = _colour(rng)
-    return _paint(field, _near(rng, base, 90), base, _near(rng, base, 90))
-
-
-def _cells(rng: Rng, height: int, width: int) -> UInt8:
-    """Angular cells about random points, each with its own tone, as in paving of broken stone or dried mud."""
-    count = int(rng.integers(20, 300))
-    seeds = np.ones((height, width), np.uint8)
-    seeds[rng.integers(0, height, count), rng.integers(0, width, count)] = 0
-    away, owner = cv2.distanceTransformWithLabels(seeds, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
-    tones = rng.integers(60, 220, count + 1, dtype=np.uint8)
-    shade = (away * np.float32(255 / float(away.max()))).astype(np.uint8)
-    field = _mix(tones[np.minimum(owner, count)], shade, float(rng.uniform(0, 0.5)))
-    base = _colour(rng)
-    return _paint(field, _near(rng, base, 80), base, _near(rng, base, 60))
-
-
-def _crosses(rng: Rng, height: int, width: int) -> UInt8:
-    """Small marks of straight strokes at even distances."""
-    period = max(12, int(min(height, width) * rng.uniform(0.04, 0.14)))
-    tile = np.zeros((period, period), np.uint8)
-    thick = max(1, int(period * rng.uniform(0.05, 0.2)))
-    for _ in range(int(rng.integers(1, 4))):
-        start, end = (rng.integers(period // 6, period - period // 6, 2).tolist() for _ in range(2))
-        cv2.line(tile, start, end, 220, thick, cv2.LINE_AA)
-    field = np.tile(tile, (height // period + 1, width // period + 1))[:height, :width]
-    base = _colour(rng)
-    return _paint(_mix(field, _clouds(rng, height, width, period * 3), 0.15), base, _near(rng, base, 100))
-
-
-def _hexagons(rng: Rng, height: int, width: int) -> UInt8:
-    """A honeycomb: each pixel belongs to the nearer of two shifted lattices of centres."""
-    side = min(height, width) * rng.uniform(0.04, 0.16)
-    x = np.arange(width, dtype=np.float32)[None, :] / np.float32(side)
-    y = np.arange(height, dtype=np.float32)[:, None] / np.float32(side * np.sqrt(3))
-    here = np.hypot(x - np.rint(x), (y - np.rint(y)) * np.float32(np.sqrt(3)))
-    there = np.hypot(x - np.floor(x) - 0.5, (y - np.floor(y) - 0.5) * np.float32(np.sqrt(3)))
-    joint = np.abs(here - there) < rng.uniform(0.02, 0.1)
-    field = np.where(joint, 0, np.where(here < there, 210, int(rng.integers(60, 255)))).astype(np.uint8)
-    base = _colour(rng)
-    return _paint(_mix(field, _clouds(rng, height, width, side * 2), 0.25), _near(rng, base, 90), base)
-
-
-def _ripples(rng: Rng, height: int, width: int) -> UInt8:
-    """Rings about two points that pass through each other."""
-    x, y = np.arange(width, dtype=np.float32)[None, :], np.arange(height, dtype=np.float32)[:, None]
-    wave = np.zeros((height, width), np.float32)
-    for _ in range(2):
-        centre = rng.uniform((-width, -height), (2 * width, 2 * height)).astype(np.float32)
-        period = np.float32(min(height, width) * rng.uniform(0.03, 0.15) / (2 * np.pi))
-        wave += np.sin(np.hypot(x - centre[0], y - centre[1]) / period)
-    base = _colour(rng)
-    return _paint((wave * 63 + 127).astype(np.uint8), _near(rng, base, 80), base, _near(rng, base, 80))
-
-
-def _scribbles(rng: Rng, height: int, width: int) -> UInt8:
-    """Long curved strokes of a few colours."""
-    canvas = _blotches(rng, height, width)
-    short = min(height, width)
-    for _ in range(int(rng.integers(8, 40))):
-        colour: Colour = tuple(int(level) for level in _colour(rng, (30, 240), 0.6))  # type: ignore[assignment]
-        turns = np.cumsum(rng.uniform(-0.5, 0.5) + rng.normal(0, 0.3, int(rng.integers(8, 40))))
-        steps = np.stack([np.cos(turns), np.sin(turns)], 1) * short * rng.uniform(0.01, 0.06)
-        path = np.cumsum(steps, 0) + rng.uniform((0, 0), (width, height))
-        cv2.polylines(canvas, [path.astype(np.int32)], False, colour, int(rng.integers(1, 12)), cv2.LINE_AA)
-    return canvas
+    base = pick_colour(rng, (90, 190), 0.3)
+    return paint(field, near(rng, base, 50) // 2, base, near(rng, base, 40))
 
 
 _SURFACES: dict[Surface, Callable[[Rng, int, int], UInt8]] = {
+    **PATTERNS,
     "asphalt": _asphalt,
     "blotches": _blotches,
     "bricks": _bricks,
-    "camouflage": _camouflage,
-    "cells": _cells,
     "checks": _checks,
-    "crosses": _crosses,
     "dots": _dots,
     "grass": _grass,
     "gradient": _gradient,
-    "hexagons": _hexagons,
-    "ripples": _ripples,
     "sand": _sand,
-    "scribbles": _scribbles,
     "shapes": _shapes,
     "stripes": _stripes,
     "wood": _wood,
@@ -296,7 +175,7 @@ def boards(backdrop: Backdrop, rng: Rng, tops: list[float]) -> None:
     canvas = backdrop.pixels
     height, width = canvas.shape[:2]
     thick = max(3, int(min(height, width) * rng.uniform(0.015, 0.04)))
-    colour = _colour(rng, (70, 240), 0.25)
+    colour = pick_colour(rng, (70, 240), 0.25)
     for top in tops:
         y = int((top + backdrop.margin) * _DENSITY)
         below = canvas[y + thick : y + 3 * thick]
@@ -312,7 +191,7 @@ def roads(backdrop: Backdrop, rng: Rng) -> None:
     height, width = canvas.shape[:2]
     short = min(height, width)
     for _ in range(int(rng.integers(1, 4))):
-        grey = tuple(int(level) for level in _colour(rng, (60, 120), 0.05))
+        grey = tuple(int(level) for level in pick_colour(rng, (60, 120), 0.05))
         broad = int(short * rng.uniform(0.1, 0.2))
         angle, offset = rng.uniform(0, np.pi), rng.uniform(-0.4, 0.4, 2) * (width, height)
         along = np.array([np.cos(angle), np.sin(angle)])
