@@ -66,6 +66,8 @@ def test_kinds_show_what_they_say(atlas: Atlas) -> None:
     assert len(shown["crowd"].classes) > 100
     assert len(shown["aerial"].classes) > 50
     assert len(shown["jumble"].classes) > 20
+    assert 1 <= len(shown["medley"].classes) <= 15
+    assert len(shown["scatter"].classes) > 50
     sides = shown["aerial"].boxes[:, 2:] - shown["aerial"].boxes[:, :2]
     assert np.median(sides.max(1)) < 32
     for kind, scene in shown.items():

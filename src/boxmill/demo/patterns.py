@@ -125,7 +125,7 @@ def _blocks(rng: Rng, height: int, width: int) -> UInt8:
                 part = int(tall * cut)
                 left += [(x, y, wide, part), (x, y + part, wide, tall - part)]
         else:
-            field[y : y + tall - joint, x : x + wide - joint] = rng.integers(40, 256)
+            field[y : y + max(0, tall - joint), x : x + max(0, wide - joint)] = rng.integers(40, 256)
     return _two_tone(rng, mix(field, clouds(rng, height, width, least * 2), rng.uniform(0, 0.4)))
 
 
