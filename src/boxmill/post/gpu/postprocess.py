@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -88,6 +89,7 @@ def postprocess(
 @torch.library.custom_op("boxmill::postprocess", mutates_args=())
 def _operator(
     raw: Tensor,
+    limits: list[int],
     geometry: Tensor | None,
     wanted: Tensor | None,
     ids: list[int] | None,
@@ -95,7 +97,6 @@ def _operator(
     boxes: str,
     activation: str,
     network: list[int],
-    limits: list[int],
     numbers: list[float],
     iou: float | None,
     flags: list[bool],
@@ -121,21 +122,7 @@ def _operator(
 
 
 @_operator.register_fake
-def _(
-    raw: Tensor,
-    geometry: Tensor | None,
-    wanted: Tensor | None,
-    ids: list[int] | None,
-    head: str,
-    boxes: str,
-    activation: str,
-    network: list[int],
-    limits: list[int],
-    numbers: list[float],
-    iou: float | None,
-    flags: list[bool],
-    nms: str,
-) -> Tensor:
+def _(raw: Tensor, limits: list[int], *_: object) -> Tensor:
     images = raw.shape[0] if raw.ndim == 3 else 1
     return raw.new_empty((images, row_length(limits[0])), dtype=torch.int32)
 
@@ -154,6 +141,7 @@ def _as_operator(
     conf, iou, max_det, max_nms, agnostic, multi_label, nms, sigma = options
     packed = _operator(
         raw[0] if isinstance(raw, list | tuple) else raw,
+        [max_det, max_nms],
         geometries,
         classes if isinstance(classes, Tensor) else None,
         None if classes is None or isinstance(classes, Tensor) else list(classes),
@@ -161,7 +149,6 @@ def _as_operator(
         head.boxes,
         head.activation,
         list(network),
-        [max_det, max_nms],
         [conf, sigma],
         iou,
         [agnostic, multi_label],
@@ -209,10 +196,7 @@ def _with_wanted(head: Head, classes: tuple[int, ...] | Tensor | None) -> Head:
     if classes is None:
         return head
     wanted = _mask(classes, head) if isinstance(classes, Tensor) else _filled(classes, head)
-    return Head(
-        head.raw, head.steps, head.images, head.anchors, head.classes, head.objectness, head.sigmoid, head.normalized,
-        head.network, wanted,
-    )  # fmt: skip
+    return replace(head, wanted=wanted)
 
 
 def _mask(classes: Tensor, head: Head) -> Tensor:
