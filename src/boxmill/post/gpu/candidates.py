@@ -12,16 +12,13 @@ import triton.language as tl
 
 from boxmill.post.gpu.shared import FOUND, NAN, any_nan, load_boxes, sigmoid, sort_key
 
-_FOUND = tl.constexpr(FOUND)
-_NAN = tl.constexpr(NAN)
-
 
 @triton.jit
 def _append(keys, result, key, chosen):
     """Chosen keys behind those that other programs have found."""
     number = tl.sum(chosen.to(tl.int32), axis=0)
     if number > 0:
-        first = tl.atomic_add(result + _FOUND, number, sem="relaxed")
+        first = tl.atomic_add(result + FOUND, number, sem="relaxed")
         place = first + tl.cumsum(chosen.to(tl.int32), axis=0) - 1
         tl.store(keys + place, key, mask=chosen)
 
@@ -30,7 +27,7 @@ def _append(keys, result, key, chosen):
 def _count_nan(result, dropped):
     number = tl.sum(dropped.to(tl.int32), axis=0)
     if number > 0:
-        tl.atomic_add(result + _NAN, number, sem="relaxed")
+        tl.atomic_add(result + NAN, number, sem="relaxed")
 
 
 @triton.jit

@@ -12,10 +12,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from boxmill.post.gpu.shared import COUNT, CUT, HEADER, NAN
+from boxmill.post.gpu import shared
 from boxmill.types import Detections, Geometry
 
 __all__ = ["DeviceDetections", "places", "row_length", "unpack"]
+
+HEADER, COUNT, NAN, CUT = (int(one.value) for one in (shared.HEADER, shared.COUNT, shared.NAN, shared.CUT))
 
 
 def row_length(max_det: int) -> int:

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from boxmill.post.gpu import candidates, soft, suppress
+from boxmill.post.gpu import candidates, shared, soft, suppress
 from boxmill.post.gpu.detections import DeviceDetections, row_length
-from boxmill.post.gpu.shared import BLOCK
 from boxmill.types import NmsMethod
 
 __all__ = ["Boxes", "Head", "Rule", "launch", "run"]
 
+BLOCK = int(shared.BLOCK.value)  # candidates that are resolved at a time
 BITS_BYTES = 256 * 2**20  # at most for all images' suppression bits; candidates beyond are resolved without bits
 SORTED_ABOVE = 65536  # possible candidates an image beyond which torch sorts: ranks by comparison cost their square
 PROGRAMS = 1024  # of a kernel whose programs loop: a few for each of 132 multiprocessors

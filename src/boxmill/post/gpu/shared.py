@@ -9,15 +9,13 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-HEADER = 4  # 32-bit words of an image's result before its boxes
-COUNT, NAN, CUT, FOUND = 0, 1, 2, 3  # of the header: objects; dropped for NaN; score lost; candidates
-BLOCK = 64  # candidates that are resolved at a time: the bits of one word
-
-_COUNT = tl.constexpr(COUNT)
-_CUT = tl.constexpr(CUT)
-_FOUND = tl.constexpr(FOUND)
-_HEADER = tl.constexpr(HEADER)
-_BLOCK = tl.constexpr(BLOCK)
+# Triton lets kernels read globals that are constexpr, and no others; code of the host takes their values.
+HEADER = tl.constexpr(4)  # 32-bit words of an image's result before its boxes; where in them lie:
+COUNT = tl.constexpr(0)  # objects
+NAN = tl.constexpr(1)  # candidates dropped for NaN
+CUT = tl.constexpr(2)  # the best score lost to a limit, as its bits
+FOUND = tl.constexpr(3)  # candidates
+BLOCK = tl.constexpr(64)  # candidates that are resolved at a time: the bits of one word
 
 
 @triton.jit
@@ -106,8 +104,8 @@ def intersection_over_union(ax1, ay1, ax2, ay2, bx1, by1, bx2, by2):
 @triton.jit
 def pack(flags):
     """int64 whose bit i is flags[i], of (64,) truth values."""
-    lane = tl.arange(0, _BLOCK).to(tl.int64)
-    one = tl.full((_BLOCK,), 1, tl.int64)
+    lane = tl.arange(0, BLOCK).to(tl.int64)
+    one = tl.full((BLOCK,), 1, tl.int64)
     return tl.sum(tl.where(flags, one << lane, 0), axis=0)
 
 
@@ -153,17 +151,17 @@ def write_objects(
         y1 = _to_source(y1, top, scale_y, height)
         x2 = _to_source(x2, left, scale_x, width)
         y2 = _to_source(y2, top, scale_y, height)
-    boxes = result + _HEADER + 4 * slots
+    boxes = result + HEADER + 4 * slots
     _store_float(boxes, x1, mask)
     _store_float(boxes + 1, y1, mask)
     _store_float(boxes + 2, x2, mask)
     _store_float(boxes + 3, y2, mask)
-    _store_float(result + _HEADER + 4 * max_det + slots, scores, mask)
-    tl.store(result + _HEADER + 5 * max_det + slots, labels.to(tl.int32), mask=mask)
-    tl.store(result + _HEADER + 6 * max_det + slots, anchors, mask=mask)
+    _store_float(result + HEADER + 4 * max_det + slots, scores, mask)
+    tl.store(result + HEADER + 5 * max_det + slots, labels.to(tl.int32), mask=mask)
+    tl.store(result + HEADER + 6 * max_det + slots, anchors, mask=mask)
 
 
 @triton.jit
 def write_cut(result, score):
     """The score that a limit took away."""
-    tl.store(result + _CUT, score.to(tl.int32, bitcast=True))
+    tl.store(result + CUT, score.to(tl.int32, bitcast=True))

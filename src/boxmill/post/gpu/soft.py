@@ -20,9 +20,6 @@ from boxmill.post.gpu.shared import (
     write_objects,
 )
 
-_COUNT = tl.constexpr(COUNT)
-_FOUND = tl.constexpr(FOUND)
-
 
 @triton.jit
 def _decayed(current, ratio, same, iou, sigma, GAUSSIAN: tl.constexpr):
@@ -64,7 +61,7 @@ def soft_survivors(
     sorted_labels += image * room
     current += image * room
     geometry += image * 6
-    found = tl.load(result + _FOUND)
+    found = tl.load(result + FOUND)
     count = tl.minimum(found, limit)
     lane = tl.arange(0, ROWS)
     sigma = tl.full((), SIGMA, tl.float64)
@@ -118,5 +115,5 @@ def soft_survivors(
         tl.debug_barrier()  # scores are read by other threads of this program
         score, place = _best(best_score, best_pair, best_place)
         going = (score > 0) & (number <= max_det)
-    tl.store(result + _COUNT, tl.minimum(number, max_det))
+    tl.store(result + COUNT, tl.minimum(number, max_det))
     write_cut(result, cut)

@@ -30,10 +30,6 @@ from boxmill.post.gpu.shared import (
     write_objects,
 )
 
-_COUNT = tl.constexpr(COUNT)
-_CUT = tl.constexpr(CUT)
-_FOUND = tl.constexpr(FOUND)
-_BLOCK = tl.constexpr(BLOCK)
 _FEW = tl.constexpr(16)  # survivors compared at a time without bits: with 64, registers are spilled on sm_80
 
 
@@ -51,7 +47,7 @@ def order(
     the boxes; labels: classes of plain boxes, otherwise a candidate's class is its pair modulo `classes`.
     """
     image = tl.program_id(1).to(tl.int64)
-    count = tl.load(result + image * result_step + _FOUND)
+    count = tl.load(result + image * result_step + FOUND)
     keys += image * keys_room
     start = tl.program_id(0) * ROWS
     while start < count:
@@ -103,8 +99,8 @@ def _overlaps(boxes, labels, better, worse, count, room, iou, AGNOSTIC: tl.const
 @triton.jit
 def _words(hits):
     """(64,) int64 of (64, 64) truth values: bit i of word j is hits[j, i]."""
-    lane = tl.arange(0, _BLOCK).to(tl.int64)
-    one = tl.full((_BLOCK,), 1, tl.int64)
+    lane = tl.arange(0, BLOCK).to(tl.int64)
+    one = tl.full((BLOCK,), 1, tl.int64)
     return tl.sum(tl.where(hits, (one << lane)[None, :], 0), axis=1)
 
 
@@ -115,16 +111,16 @@ def suppression(result, sorted_boxes, sorted_labels, bits, result_step, room, si
     Program (some tiles, image). Only the triangle of the candidates that exist is computed, and only it is written.
     """
     image = tl.program_id(1).to(tl.int64)
-    count = tl.minimum(tl.load(result + image * result_step + _FOUND), side)
+    count = tl.minimum(tl.load(result + image * result_step + FOUND), side)
     boxes, labels = sorted_boxes + image * 4 * room, sorted_labels + image * room
     bits += image * side * words
-    lane = tl.arange(0, _BLOCK)
-    blocks = (count + _BLOCK - 1) // _BLOCK
+    lane = tl.arange(0, BLOCK)
+    blocks = (count + BLOCK - 1) // BLOCK
     tile = tl.program_id(0)
     while tile < blocks * blocks:
         below, column = tile // blocks, tile % blocks
         if column <= below:
-            worse, better = below * _BLOCK + lane, column * _BLOCK + lane
+            worse, better = below * BLOCK + lane, column * BLOCK + lane
             hits = _overlaps(boxes, labels, better, worse, count, room, iou, AGNOSTIC)
             hits &= better[None, :] < worse[:, None]
             tl.store(bits + worse.to(tl.int64) * words + column, _words(hits), mask=worse < count)
@@ -137,7 +133,7 @@ def _write_block(
     max_det, HAS_GEOMETRY: tl.constexpr, LISTED: tl.constexpr,
 ):  # fmt: skip
     """The survivors of 64 candidates, bits in `kept`, behind `number` others; how many there are then."""
-    lane = tl.arange(0, _BLOCK)
+    lane = tl.arange(0, BLOCK)
     flags = ((kept >> lane.to(tl.int64)) & 1).to(tl.int32)
     slots = number + tl.cumsum(flags, axis=0) - 1
     survives = flags != 0
@@ -148,7 +144,7 @@ def _write_block(
     x1, y1, x2, y2 = load_sorted(sorted_boxes, places, survives, room)
     fits = survives & (slots < max_det)
     write_objects(result, slots, fits, x1, y1, x2, y2, score, label, anchor, geometry, max_det, HAS_GEOMETRY)
-    lost = result + _CUT + lane * 0
+    lost = result + CUT + lane * 0
     tl.store(lost, score.to(tl.int32, bitcast=True), mask=survives & (slots == max_det))
     if LISTED:
         tl.store(kept_places + slots, places, mask=fits)
@@ -158,10 +154,10 @@ def _write_block(
 @triton.jit
 def _finish(result, sorted_keys, number, limit, max_det):
     """Count and cut, once all candidates have been looked at or one survivor too many has been found."""
-    tl.store(result + _COUNT, tl.minimum(number, max_det))
+    tl.store(result + COUNT, tl.minimum(number, max_det))
     if number <= max_det:
         cut = float("nan")
-        if tl.load(result + _FOUND) > limit:
+        if tl.load(result + FOUND) > limit:
             cut = score_of(tl.load(sorted_keys + limit))
         write_cut(result, cut + tl.zeros((), tl.float32))
 
@@ -186,9 +182,9 @@ def survivors(
     kept_words += image * words
     kept_places += image * max_det
     geometry += image * 6
-    count = tl.minimum(tl.load(result + _FOUND), side)
-    blocks = (count + _BLOCK - 1) // _BLOCK
-    lane, column = tl.arange(0, _BLOCK), tl.arange(0, WORDS)
+    count = tl.minimum(tl.load(result + FOUND), side)
+    blocks = (count + BLOCK - 1) // BLOCK
+    lane, column = tl.arange(0, BLOCK), tl.arange(0, WORDS)
     number = 0
     first = 0
     while (first < blocks) & (number <= max_det):
@@ -196,10 +192,10 @@ def survivors(
         block = first
         end = tl.minimum(first + WORDS, blocks)
         while (block < end) & (number <= max_det):
-            place = block * _BLOCK + lane
+            place = block * BLOCK + lane
             there = place < count
             alive = there
-            own = tl.zeros((_BLOCK,), tl.int64)
+            own = tl.zeros((BLOCK,), tl.int64)
             if SUPPRESS:
                 rows = bits + place.to(tl.int64) * words
                 own = tl.load(rows + block, mask=there, other=0)
@@ -219,7 +215,7 @@ def survivors(
             kept = greedy(alive, own)
             recent = tl.where(column == block - first, kept, recent)
             number = _write_block(
-                result, sorted_keys, sorted_boxes, sorted_labels, kept_places, geometry, kept, block * _BLOCK, number,
+                result, sorted_keys, sorted_boxes, sorted_labels, kept_places, geometry, kept, block * BLOCK, number,
                 room, classes, max_det, HAS_GEOMETRY, not LAST,
             )  # fmt: skip
             block += 1
@@ -229,7 +225,7 @@ def survivors(
     if LAST:
         _finish(result, sorted_keys, number, limit, max_det)
     else:
-        tl.store(result + _COUNT, number)
+        tl.store(result + COUNT, number)
 
 
 @triton.jit
@@ -246,14 +242,14 @@ def more_survivors(
     sorted_labels += image * room
     kept_places += image * max_det
     geometry += image * 6
-    lane, few = tl.arange(0, _BLOCK), tl.arange(0, _FEW)
-    count = tl.minimum(tl.load(result + _FOUND), limit)
-    number = tl.load(result + _COUNT)
+    lane, few = tl.arange(0, BLOCK), tl.arange(0, _FEW)
+    count = tl.minimum(tl.load(result + FOUND), limit)
+    number = tl.load(result + COUNT)
     tl.debug_barrier()  # all have read what one of them writes below
     start = side + 0
     while (start < count) & (number <= max_det):
         place = start + lane
-        hit = tl.zeros((_BLOCK,), tl.int32)
+        hit = tl.zeros((BLOCK,), tl.int32)
         begin = 0
         while begin < number:
             slot = begin + few
@@ -269,5 +265,5 @@ def more_survivors(
             room, classes, max_det, HAS_GEOMETRY, True,
         )  # fmt: skip
         tl.debug_barrier()  # the places are read by other threads of this program
-        start += _BLOCK
+        start += BLOCK
     _finish(result, sorted_keys, number, limit, max_det)
