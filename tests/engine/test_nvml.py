@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from boxmill.engine import Gauges, nvml
+from boxmill.engine import Gauges
 
 
 class NVMLError(Exception):
@@ -41,14 +41,14 @@ def library(**failing: bool) -> ModuleType:
     made.nvmlDeviceGetUtilizationRates = rates
     made.nvmlDeviceGetMemoryInfo = lambda of: SimpleNamespace(used=now[0][1])
     made.nvmlDeviceGetClockInfo = lambda of, kind: now[0][2]
+    made.closed = []
+    made.nvmlShutdown = lambda: made.closed.append(True)
     return made
 
 
-def gauges(monkeypatch: pytest.MonkeyPatch, made: ModuleType) -> Gauges:
+def gauges(monkeypatch: pytest.MonkeyPatch, made: ModuleType, interval: float = 0.0) -> Gauges:
     monkeypatch.setitem(sys.modules, "pynvml", made)
-    monkeypatch.setattr(nvml, "find_spec", lambda name: object())
-    monkeypatch.setattr(nvml, "_INTERVAL", 0.0)
-    return Gauges("GPU-12")
+    return Gauges("GPU-12", interval)
 
 
 def test_samples_are_summed_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,15 +66,25 @@ def test_a_library_that_fails_is_left_out(monkeypatch: pytest.MonkeyPatch, faili
 
 
 def test_it_looks_once_a_second_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = gauges(monkeypatch, library())
-    monkeypatch.setattr(nvml, "_INTERVAL", 1000.0)
+    seen = gauges(monkeypatch, library(), interval=1000.0)
     seen.sample()
     seen.sample()
     assert seen.summary()["utilization"] == pytest.approx(0.9)
 
 
 def test_without_the_library_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nvml, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "pynvml", None)
     seen = Gauges("GPU-12")
     seen.sample()
     assert seen.summary() == {}
+
+
+def test_a_closed_one_looks_no_more_and_forgets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = library()
+    seen = gauges(monkeypatch, made)
+    seen.sample()
+    for _ in range(2):
+        seen.close()
+        seen.sample()
+    assert made.closed == [True]  # type: ignore[attr-defined]
+    assert seen.summary()["utilization"] == pytest.approx(0.9)

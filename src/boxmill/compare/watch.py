@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import statistics
 import subprocess
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from types import ModuleType
 from typing import Any
 
+from boxmill.engine import Gauges
 from boxmill.errors import UsageError
 
 __all__ = ["Watched", "check_psutil", "watch"]
@@ -55,31 +56,31 @@ def watch(command: Sequence[str], folder: Path) -> Watched:
     """
     psutil = check_psutil()
     output, errors = folder / "stdout.txt", folder / "stderr.txt"
-    with Nvml() as gpus, output.open("wb") as out, errors.open("wb") as err:
+    with closing(Gauges(interval=0.0)) as gpus, output.open("wb") as out, errors.open("wb") as err:
         began = perf_counter()
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
         try:
-            peak, shares = _follow(process, psutil, gpus)
+            peak = _follow(process, psutil, gpus)
         finally:
             _end(process)
         wall = perf_counter() - began
+        gpu = gpus.summary().get("utilization")
     texts = [path.read_text(encoding="utf-8", errors="replace") for path in (output, errors)]
-    return Watched(process.returncode, wall, peak, statistics.fmean(shares) if shares else None, *texts)
+    return Watched(process.returncode, wall, peak, gpu, *texts)
 
 
-def _follow(process: subprocess.Popen[bytes], psutil: ModuleType, gpus: Nvml) -> tuple[int, list[float]]:
-    """The most memory, and the GPU's shares, until the process has ended."""
-    peak, shares = 0, []
+def _follow(process: subprocess.Popen[bytes], psutil: ModuleType, gpus: Gauges) -> int:
+    """The most memory until the process has ended; the GPUs are looked at as often."""
+    peak = 0
     seen = psutil.Process(process.pid)
     while process.poll() is None:
         peak = max(peak, _resident(seen, psutil))
-        if (share := gpus.share()) is not None:
-            shares.append(share)
+        gpus.sample()
         try:
             process.wait(_INTERVAL)
         except subprocess.TimeoutExpired:
             continue
-    return peak, shares
+    return peak
 
 
 def _resident(process: Any, psutil: ModuleType) -> int:
@@ -107,35 +108,3 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-class Nvml:
-    """NVIDIA's GPUs through nvidia-ml-py, where that is installed and finds some; a context manager."""
-
-    def __enter__(self) -> Nvml:
-        self._library: Any = None
-        self._devices: list[Any] = []
-        try:
-            import pynvml
-        except ImportError:
-            return self
-        try:
-            pynvml.nvmlInit()
-            self._library = pynvml
-            self._devices = [pynvml.nvmlDeviceGetHandleByIndex(n) for n in range(pynvml.nvmlDeviceGetCount())]
-        except pynvml.NVMLError:  # the package without a driver
-            self._devices = []
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._library is not None:
-            self._library.nvmlShutdown()
-
-    def share(self) -> float | None:
-        """Share of the last moments in which the busiest GPU computed, 0 to 1; None: there is none to ask."""
-        if not self._devices:
-            return None
-        try:
-            return max(float(self._library.nvmlDeviceGetUtilizationRates(one).gpu) for one in self._devices) / 100
-        except self._library.NVMLError:
-            return None
