@@ -16,7 +16,6 @@ of things and COCO's evaluator takes 100 of each class. What the default of 300 
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -267,11 +266,8 @@ def report(rows: list[Findings], seconds: float) -> tuple[bool, str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = judging.parser(__doc__, (*SCENES, *NETWORKS))
     parser.add_argument("--demo", type=Path, default=shipped_detector(), help="default: the shipped detector")
-    parser.add_argument("--images", type=int, help="of each set, to try it; default: all")
-    parser.add_argument("--only", choices=[*SCENES, *NETWORKS], action="append", help="may be given several times")
-    parser.add_argument("--write", action="store_true", help="refresh the section of RESULTS.md")
     arguments = parser.parse_args()
     assets = os.environ.get("BOXMILL_ASSETS")
     chosen = arguments.only or [*SCENES, *(NETWORKS if assets else ())]
@@ -288,9 +284,7 @@ def main() -> int:
             print(f"{name}, {mode}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
             rows.append(measure(subject, mode))
     passed, body = report(rows, time.perf_counter() - start)
-    print(body)
-    if arguments.write:
-        results.write_section("accuracy", body)
+    results.publish("accuracy", body, arguments.write)
     return 0 if passed else 1
 
 

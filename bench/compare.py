@@ -23,7 +23,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from results import environment, write_section
+from judging import TRUTH, WORK
+from results import environment, publish, verdict_table
 
 from boxmill.demo.detector import shipped_detector
 
@@ -31,7 +32,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests/mill"))
 from crash_checks import decoded_again, redone, violations
 from crashing import TARGETS, Ordeal, Scene, Trial, kill
 
-WORK = Path(__file__).resolve().parent.parent / ".bench"
 BATCHED = 3.0  # times as fast as the batched script, at least
 POINTS = 0.2  # of AP that boxmill may lose to the scripts, 100 being perfect
 STRICT = 0.001  # --conf of published figures
@@ -51,9 +51,7 @@ def main() -> int:
     ordeal, wrong = torment(arguments.weights, scenes, count)
     held = list(verdicts(timed, strict, ordeal, wrong))
     body = "\n".join(section(timed, strict, held))
-    print(body)
-    if arguments.write:
-        write_section("compare", body)
+    publish("compare", body, arguments.write)
     return 0 if all(met for _, _, met in held) or not arguments.check else 1
 
 
@@ -80,7 +78,7 @@ def boxmill(*parts: str | Path) -> str:
 
 def make_scenes(count: int) -> Path:
     folder = WORK / f"scenes{count}"
-    if not (folder / "ground_truth.coco.json").exists():  # it is written last
+    if not (folder / TRUTH).exists():  # it is written last
         shutil.rmtree(folder, ignore_errors=True)
         folder.parent.mkdir(parents=True, exist_ok=True)
         boxmill("demo", "scenes", folder, "--images", str(count), "--size", "1920x1080")
@@ -88,8 +86,7 @@ def make_scenes(count: int) -> Path:
 
 
 def compare(weights: Path, scenes: Path, rounds: int, flags: Sequence[str]) -> Document:
-    truth = scenes / "ground_truth.coco.json"
-    given = ("--weights", weights, "--gt", truth, "--rounds", str(rounds), "--out", WORK / "compare", "--json")
+    given = ("--weights", weights, "--gt", scenes / TRUTH, "--rounds", str(rounds), "--out", WORK / "compare", "--json")
     document: Document = json.loads(boxmill("compare", scenes, *given, *flags))
     return document
 
@@ -174,10 +171,7 @@ def section(timed: Document, strict: Document, held: list[tuple[str, str, bool]]
     yield ""
     yield from table(timed, strict)
     yield ""
-    yield "| what must hold | measured, wanted | |"
-    yield "|---|---|---|"
-    for what, figures, met in held:
-        yield f"| {what} | {figures} | {'met' if met else 'MISSED'} |"
+    yield from verdict_table("what must hold", held)
     yield ""
     yield from (f"- {note}" for note in timed["notes"])
 

@@ -13,7 +13,6 @@ precision and recall as a run shows objects: above .25, NMS at IoU .45, the best
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
@@ -171,9 +170,7 @@ def report(rows: list[Row], weights: Path, seconds: float) -> tuple[bool, str]:
         "",
         *main_table(rows),
         "",
-        "| known glyphs | measured, wanted | |",
-        "|---|---|---|",
-        *(f"| {what} | {figures} | {'met' if met else 'MISSED'} |" for what, figures, met in reached),
+        *results.verdict_table("known glyphs", reached),
         "",
         *worst_table(rows),
     ]
@@ -181,12 +178,9 @@ def report(rows: list[Row], weights: Path, seconds: float) -> tuple[bool, str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = judging.parser(__doc__, PLANS)
     parser.add_argument("weights", type=Path, nargs="?", default=shipped_detector(), help="default: the shipped one")
-    parser.add_argument("--images", type=int, help="of each kind, to try it; default: all")
-    parser.add_argument("--only", choices=PLANS, action="append", help="may be given several times")
     parser.add_argument("--glyphs", choices=GLYPHS, help="default: both")
-    parser.add_argument("--write", action="store_true", help="refresh the section of RESULTS.md")
     arguments = parser.parse_args()
     start, rows = time.perf_counter(), []
     for kind in arguments.only or PLANS:
@@ -194,9 +188,7 @@ def main() -> int:
             print(f"{kind}, {glyphs}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
             rows.append(judge(arguments.weights, kind, glyphs, arguments.images))
     passed, body = report(rows, arguments.weights, time.perf_counter() - start)
-    print(body)
-    if arguments.write:
-        results.write_section("demo-detector", body)
+    results.publish("demo-detector", body, arguments.write)
     return 0 if passed else 1
 
 

@@ -1,16 +1,18 @@
 """What bench/accuracy.py and bench/demo_detector.py share: scenes with ground truth, and boxmill's own commands.
 
 Everything goes through the command line as users have it: `demo scenes`, `run` and `eval`, each with --json where there
-is one.
+is one. bench/compare.py, which wants to be seen at work, has only the names of files from here.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,15 @@ WORK = ROOT / ".bench"
 TRUTH = "ground_truth.coco.json"
 PACKAGES = ("numpy", "opencv-python-headless", "openvino", "hotcoco")
 AT_ONCE = 2  # evaluations, each on one core
+
+
+def parser(description: str | None, sets: Iterable[str]) -> argparse.ArgumentParser:
+    """For a script that judges on several sets of images."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--images", type=int, help="of each set, to try it; default: all")
+    made.add_argument("--only", choices=tuple(sets), action="append", help="may be given several times")
+    made.add_argument("--write", action="store_true", help="refresh the section of RESULTS.md")
+    return made
 
 
 def boxmill(*arguments: object) -> Any:

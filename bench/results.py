@@ -9,7 +9,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -29,6 +29,21 @@ def write_section(name: str, body: str) -> None:
     old = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
     text = old.sub(lambda _: section, text) if old.search(text) else f"{text.rstrip()}\n\n{section}\n"
     PATH.write_text(text, encoding="utf-8")
+
+
+def publish(name: str, body: str, write: bool) -> None:
+    """Prints a section, and refreshes it in RESULTS.md where that is wanted."""
+    print(body)
+    if write:
+        write_section(name, body)
+
+
+def verdict_table(title: str, verdicts: Iterable[tuple[str, str, bool]]) -> Iterator[str]:
+    """Markdown lines of (what, measured against wanted, met)."""
+    yield f"| {title} | measured, wanted | |"
+    yield "|---|---|---|"
+    for what, figures, met in verdicts:
+        yield f"| {what} | {figures} | {'met' if met else 'MISSED'} |"
 
 
 def environment(packages: Iterable[str] = PACKAGES) -> str:
