@@ -10,63 +10,18 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from onnx_writer import ULTRALYTICS, YOLOV5, Tensors, model
+from onnx_network import INT64, MEAN, OPEN, SAID, STATIC, STD, Network, head
+from onnx_writer import ULTRALYTICS, YOLOV5, Tensors
 
 from boxmill.errors import ModelError
 from boxmill.labels import COCO80_EN, COCO91_EN, label_names
 from boxmill.models.card import Card, CardHead, CardInput, load_card
 from boxmill.models.onnx_metadata import read_onnx
-from boxmill.models.resolve import Resolution, resolve
+from boxmill.models.resolve import resolve
 from boxmill.types import HeadSpec, HeadType, InputSpec
 
 ASSETS = os.environ.get("BOXMILL_ASSETS")
 CARDS = Path(__file__).parent.parent / "cards"
-
-STATIC = {"images": [1, 3, 640, 640]}
-OPEN = {"images": ["batch", 3, "height", "width"]}
-INT64 = 7
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-SAID = CardInput(color="RGB", scale=1 / 255, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), resize="letterbox")
-
-
-class Network:
-    """An ONNX file in a folder, with what is asked about it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "model.onnx"
-
-    def write(
-        self, inputs: Tensors, outputs: Tensors, metadata: dict[str, str] | None = None, **elements: int
-    ) -> Network:
-        self.path.write_bytes(model(inputs, outputs, metadata, elements=elements))
-        return self
-
-    def resolve(self, card: Card | None = None, **flags: Any) -> Resolution:
-        values = {"labels": None, "imgsz": None, "rect": None, **flags}
-        return resolve(self.path, card, read_onnx(self.path), **values)
-
-    def asks(self, card: Card | None = None, **flags: Any) -> tuple[list[str], Resolution]:
-        """The fields to confirm, and the model that the proposed card ends in."""
-        with pytest.raises(ModelError, match="CONFIRM") as caught:
-            self.resolve(card, **flags)
-        message = str(caught.value)
-        fields = message.removeprefix(f"{self.path}: ").split(": neither", 1)[0].split(", ")
-        proposed = self.path.with_name("model.onnx.yaml")
-        proposed.write_text(message.split("\n\n", 1)[1], encoding="utf-8")
-        saved = load_card(proposed)
-        if isinstance(saved.labels, Path):
-            saved = replace(saved, labels=COCO80_EN)
-        return fields, self.resolve(saved, **flags)
-
-
-@pytest.fixture
-def network(tmp_path: Path) -> Network:
-    return Network(tmp_path)
-
-
-def head(resolution: Resolution) -> HeadSpec:
-    return resolution.spec.head
-
 
 # --- end2end
 
@@ -325,96 +280,7 @@ def test_the_real_nanodet_explains_itself() -> None:
     assert not result.rect
 
 
-# --- classes
-
-
-def test_a_tagger_of_54092_classes(network: Network) -> None:
-    names = tuple(f"标签{index}" for index in range(54092))
-    network.write({"pixels": ["N", 3, 224, 224]}, {"logits": ["N", 54092]})
-    fields, result = network.asks(labels=names)
-    asked = ["color", "scale", "mean", "std", "resize", "crop_from", "interpolation", "antialias"]
-    assert set(fields) == {f"input.{field}" for field in asked} | {"head.activation"}
-    spec = result.spec
-    assert spec.task == "tag"
-    assert spec.head == HeadSpec("classes", activation="softmax", outputs=("logits",))
-    assert spec.input == InputSpec((224, 224), mean=MEAN, std=STD, resize="center_crop", crop_from=256, antialias=True)
-    assert spec.names == names
-    assert not result.rect
-    with pytest.raises(ModelError, match="expected 54092 names"):
-        network.resolve(labels=names[1:])
-    with pytest.raises(ModelError, match=r"--rect: .* all images of a tagger have one size"):
-        network.resolve(load_card(network.path.with_name("model.onnx.yaml")), rect=True)
-
-
-def test_a_classifier_of_ultralytics(network: Network) -> None:
-    metadata = {**ULTRALYTICS, "task": "classify", "imgsz": "[224, 224]", "head": "Classify"}
-    network.write(OPEN, {"output0": ["batch", 80]}, metadata)
-    result = network.resolve()
-    assert result.spec.task == "tag"
-    assert result.spec.input == InputSpec((224, 224), resize="center_crop", crop_from=224, antialias=True)
-    assert head(result) == HeadSpec("classes", outputs=("output0",))
-    assert result.warnings == ()
-    assert not result.rect
-
-
-def test_a_classifier_of_ultralytics_that_is_no_square_stretches(network: Network) -> None:
-    metadata = {**ULTRALYTICS, "task": "classify", "imgsz": "[224, 320]"}
-    network.write({"images": [1, 3, 224, 320]}, {"output0": [1, 80]}, metadata)
-    assert network.resolve().spec.input == InputSpec((224, 320), resize="stretch", antialias=True)
-
-
-def test_a_classifier_of_yolov5_is_asked_about(network: Network) -> None:
-    network.write({"images": [1, 3, 224, 224]}, {"output0": [1, 3]}, YOLOV5)
-    fields, result = network.asks()
-    assert {"input.mean", "input.resize", "head.activation"} <= set(fields)
-    assert result.spec.names == ("person", "vehicle", "animal")
-
-
-@pytest.mark.parametrize("dims", [[1, 10], ["N", 10], [1, 10, 1, 1]])
-def test_forms_of_a_tagger(network: Network, dims: list[Any]) -> None:
-    network.write({"x": [dims[0], 3, 299, 299]}, {"y": dims})
-    card = Card(task="tag", input=replace(SAID, resize="stretch"), head=CardHead(activation="sigmoid"))
-    result = network.resolve(card)
-    assert head(result) == HeadSpec("classes", activation="sigmoid", outputs=("y",))
-    assert result.spec.input == InputSpec((299, 299), resize="stretch", antialias=True)
-    assert len(result.spec.names) == 10
-
-
-def test_taggers_that_show_no_size(network: Network) -> None:
-    network.write({"x": ["N", 3, None, None]}, {"y": ["M", 10]})
-    fields, result = network.asks()
-    assert {"head.type", "input.size"} <= set(fields)
-    assert result.spec.input.size == (224, 224)
-    card = load_card(network.path.with_name("model.onnx.yaml"))
-    assert network.resolve(card, imgsz=(192, 192)).spec.input.size == (192, 192)
-
-
-@pytest.mark.parametrize(
-    ("card", "words"),
-    [
-        (Card(task="detect"), "the card says task: detect, its head is classes"),
-        (Card(task="tag", head=CardHead("yolo")), "the card says task: tag, its head is yolo"),
-        (Card(input=replace(SAID, resize="center_crop", crop_from=200)), "crop_from: expected 224 or more"),
-        (Card(input=replace(SAID, crop_from=256)), "crop_from belongs to resize: center_crop, the card has letterbox"),
-    ],
-)
-def test_tagger_contradictions(network: Network, card: Card, words: str) -> None:
-    dims = [1, 14, 1029] if card.head.type == "yolo" else [1, 10]
-    network.write({"x": [1, 3, 224, 224]}, {"y": dims})
-    with pytest.raises(ModelError, match=words):
-        network.resolve(card)
-
-
-def test_detectors_cannot_be_cropped(network: Network) -> None:
-    network.write(STATIC, {"out": [1, 84, 8400]})
-    with pytest.raises(ModelError, match="center_crop belongs to taggers, the head is yolo"):
-        network.resolve(Card(input=replace(SAID, resize="center_crop")))
-
-
-def test_detectors_may_be_filtered_as_pillow_does(network: Network) -> None:
-    network.write(STATIC, {"out": [1, 84, 8400]}, ULTRALYTICS)
-    result = network.resolve(Card(input=CardInput(resize="stretch", interpolation="bicubic", antialias=True)))
-    assert result.spec.input == InputSpec(resize="stretch", interpolation="bicubic", antialias=True)
+# --- yolo
 
 
 def test_the_two_heads_of_a_yolov9_in_training_form(network: Network) -> None:
