@@ -31,6 +31,20 @@ def _count_nan(result, dropped):
 
 
 @triton.jit
+def _objectness(rows, column_step, considered, conf, HAS_OBJECTNESS: tl.constexpr, SIGMOID: tl.constexpr):
+    """Objectness of the anchors at `rows`, 0 where the head has none; where it is NaN; which anchors it leaves."""
+    objectness = tl.zeros(considered.shape, tl.float32)
+    if HAS_OBJECTNESS:
+        objectness = tl.load(rows + 4 * column_step, mask=considered, other=0).to(tl.float32)
+    dropped = objectness != objectness
+    if HAS_OBJECTNESS:
+        if SIGMOID:
+            objectness = sigmoid(objectness)
+        considered &= objectness > conf
+    return objectness, dropped, considered
+
+
+@triton.jit
 def best_classes(
     raw, image_step, anchor_step, column_step, keys, result, wanted, room, result_step, anchors, conf,
     width, height, CLASSES: tl.constexpr, HAS_OBJECTNESS: tl.constexpr, SIGMOID: tl.constexpr,
@@ -45,16 +59,8 @@ def best_classes(
     anchor = tl.program_id(0) * ANCHORS + tl.arange(0, ANCHORS)
     considered = anchor < anchors
     rows = raw + image * image_step + anchor.to(tl.int64) * anchor_step
-    first = 4
-    dropped = anchor < 0
-    objectness = tl.zeros((ANCHORS,), tl.float32)
-    if HAS_OBJECTNESS:
-        first = 5
-        objectness = tl.load(rows + 4 * column_step, mask=considered, other=0).to(tl.float32)
-        dropped = objectness != objectness
-        if SIGMOID:
-            objectness = sigmoid(objectness)
-        considered &= objectness > conf
+    first = 5 if HAS_OBJECTNESS else 4
+    objectness, dropped, considered = _objectness(rows, column_step, considered, conf, HAS_OBJECTNESS, SIGMOID)
 
     best = tl.full((ANCHORS,), float("-inf"), tl.float32)
     label = tl.zeros((ANCHORS,), tl.int32)
@@ -109,16 +115,9 @@ def all_classes(
         anchor = place // classes
         label = place % classes
     rows = raw + image * image_step + anchor.to(tl.int64) * anchor_step
-    first = 4
-    dropped = place < 0
-    objectness = tl.zeros((PAIRS,), tl.float32)
-    if HAS_OBJECTNESS:
-        first = 5
-        objectness = tl.load(rows + 4 * column_step, mask=considered, other=0).to(tl.float32)
-        dropped = (label == 0) & (objectness != objectness)  # once an anchor
-        if SIGMOID:
-            objectness = sigmoid(objectness)
-        considered &= objectness > conf
+    first = 5 if HAS_OBJECTNESS else 4
+    objectness, dropped, considered = _objectness(rows, column_step, considered, conf, HAS_OBJECTNESS, SIGMOID)
+    dropped &= label == 0  # once an anchor
     if HAS_WANTED:
         considered &= tl.load(wanted + label, mask=considered, other=0) != 0
     score = tl.load(rows + (first + label).to(tl.int64) * column_step, mask=considered, other=0).to(tl.float32)
