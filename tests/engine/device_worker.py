@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
 
 import numpy as np
-from evil_worker import FileStore
 from faulty_device import FakeFlight, Faults, FaultyDevice
+from file_worker import FileStore, conclude, ordered_job
 
-from boxmill.engine import DEVICE_FAULT, BatchSizes, Job, StagedOptions, StagedRun, TimeTable, WorkerLink
+from boxmill.engine import DEVICE_FAULT, BatchSizes, StagedOptions, StagedRun, WorkerLink
 from boxmill.images import DecodeLimits
-from boxmill.post import Postprocessor
-from boxmill.types import EncodedItem, Frame, Geometry, HeadSpec, InputSpec, ModelSpec, Outcome
+from boxmill.types import Frame, Geometry, HeadSpec, InputSpec, ModelSpec, Outcome
 
 SPEC = ModelSpec(InputSpec(size=(32, 32), dynamic=True), HeadSpec("yolo"), ("cat", "dog"))
 
@@ -44,36 +42,14 @@ class BoxStore(FileStore):
         self.link.kept(1)
 
 
-def items(inputs: list[str]) -> Iterator[EncodedItem]:
-    return (EncodedItem(index, f"{index}.png", partial(str.encode, text)) for index, text in enumerate(inputs))
-
-
 def main() -> int:
     link = WorkerLink(int(sys.argv[1]), int(sys.argv[2]))
     order = link.receive()
-    with open(order["journal"]) as lines:
-        finished = {int(line.split()[0]) for line in lines}
     device = Device(SPEC, Faults(seed=order["seed"], memory=order["memory"]), most_images=8)
     device.usual = order["fault"]
-    job = Job(
-        items=(item for item in items(order["inputs"]) if item.index not in finished),
-        total=len(order["inputs"]),
-        runtime=device,
-        postprocessor=Postprocessor(SPEC.head),
-        store=BoxStore(order["journal"], link),
-        alone=[item for item in items(order["inputs"]) if item.index in order["alone"]],
-        workers=2,
-        decode=decode,
-        reporter=link,
-    )
+    job = ordered_job(order, link, device, BoxStore(order["journal"], link), workers=2, decode=decode)
     run = StagedRun(job, device, BatchSizes(most=8), StagedOptions(pauses=(0.0,) * 12))
-    link.watch(run.stop)
-    link.ready({})
-
-    def work() -> TimeTable:
-        return run.execute(lambda progress: link.times(run.table()), interval=0.01)
-
-    return link.conclude(work)
+    return conclude(link, run, {}, interval=0.01)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from functools import partial
 import cv2
 import numpy as np
 import pytest
+from memory_store import Memory
 
 from boxmill.engine import Job, Run
 from boxmill.errors import OutputError
@@ -20,19 +21,6 @@ from boxmill.runtimes.fake import FakeRuntime
 from boxmill.types import Detections, EncodedItem, Failure, Float32, Frame, HeadSpec, InputSpec, ModelSpec, Outcome
 
 SPEC = ModelSpec(InputSpec(size=(96, 96), dynamic=True), HeadSpec("yolo"), ("cat", "dog", "cow"))
-
-
-class Memory:
-    """A store that remembers."""
-
-    def __init__(self) -> None:
-        self.outcomes: dict[str, Outcome] = {}
-        self.lock = threading.Lock()
-
-    def add(self, outcome: Outcome) -> None:
-        with self.lock:
-            assert outcome.key not in self.outcomes, "an input ended twice"
-            self.outcomes[outcome.key] = outcome
 
 
 def inputs(files: Sequence[tuple[str, Callable[[], bytes]]]) -> list[EncodedItem]:

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 from faulty_device import FakeFlight, Faults, FaultyDevice
-from test_pipeline import SPEC, Memory, Pixels, gone, inputs, job, photos, same
+from memory_store import Memory
+from test_pipeline import SPEC, Pixels, gone, inputs, job, photos, same
 
 from boxmill.engine import BatchSizes, Job, Run, StagedOptions, StagedRun, TimeTable
 from boxmill.errors import ModelError, OutputError

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from functools import partial
@@ -18,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import NAMES, write_checkpoint
+from memory_store import Memory
 from networks import write_detector
 
 from boxmill import api
@@ -31,7 +31,7 @@ from boxmill.runtimes.onnxruntime import OnnxRuntime, onnx_on_device
 from boxmill.runtimes.torch import TorchOptions, TorchRuntime, on_device
 from boxmill.runtimes.torch_device import DeviceNetwork, DeviceSelect, TorchDevice
 from boxmill.settings import settings
-from boxmill.types import Detections, EncodedItem, Frame, HeadSpec, InputSpec, ModelSpec, Outcome
+from boxmill.types import Detections, EncodedItem, Frame, HeadSpec, InputSpec, ModelSpec
 
 SPEC = ModelSpec(InputSpec((96, 96), dynamic=True), HeadSpec("yolo"), NAMES)
 FP32 = TorchOptions("fp32", "cpu")
@@ -48,17 +48,6 @@ def frames(count: int) -> list[Frame]:
     rng = np.random.default_rng(count)
     sizes = ((108, 192), (60, 80), (192, 108))
     return [Frame(f"{n}", rng.integers(0, 256, (*sizes[n % 3], 3), np.uint8)) for n in range(count)]
-
-
-class Memory:
-    def __init__(self) -> None:
-        self.outcomes: dict[str, Outcome] = {}
-        self.lock = threading.Lock()
-
-    def add(self, outcome: Outcome) -> None:
-        with self.lock:
-            assert outcome.key not in self.outcomes
-            self.outcomes[outcome.key] = outcome
 
 
 def a_job(runtime: Any, images: Sequence[Frame], **changes: Any) -> Job:

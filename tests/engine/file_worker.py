@@ -1,0 +1,57 @@
+"""What workers of these tests are made of: inputs from the order, outcomes as lines of a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from boxmill.engine import Job, Run, StagedRun, TimeTable, WorkerLink
+from boxmill.post import Postprocessor
+from boxmill.types import EncodedItem, Outcome
+
+__all__ = ["FileStore", "conclude", "ordered_job"]
+
+
+class FileStore:
+    """A line `I ok` for each input, in one write; kept at once."""
+
+    def __init__(self, path: str, link: WorkerLink) -> None:
+        self.file = os.open(path, os.O_WRONLY | os.O_APPEND)
+        self.link = link
+
+    def add(self, outcome: Outcome) -> None:
+        os.write(self.file, b"%d ok\n" % outcome.index)
+        self.link.kept(1)
+
+
+def ordered_job(order: dict[str, Any], link: WorkerLink, runtime: Any, store: FileStore, **parts: Any) -> Job:
+    """The inputs of the order that the store's file has no line of; those to be tried alone are in the order, too."""
+    with open(order["journal"]) as lines:
+        finished = {int(line.split()[0]) for line in lines}
+    return Job(
+        items=(item for item in _items(order["inputs"]) if item.index not in finished),
+        total=len(order["inputs"]),
+        runtime=runtime,
+        postprocessor=Postprocessor(runtime.spec.head),
+        store=store,
+        alone=[item for item in _items(order["inputs"]) if item.index in order["alone"]],
+        reporter=link,
+        **parts,
+    )
+
+
+def conclude(link: WorkerLink, run: Run | StagedRun, facts: dict[str, Any], interval: float) -> int:
+    """Works until all is done or the supervisor says stop; the exit code."""
+    link.watch(run.stop)
+    link.ready(facts)
+
+    def work() -> TimeTable:
+        return run.execute(lambda progress: link.times(run.table()), interval=interval)
+
+    return link.conclude(work)
+
+
+def _items(inputs: list[str]) -> Iterator[EncodedItem]:
+    return (EncodedItem(index, f"{index}.png", partial(str.encode, text)) for index, text in enumerate(inputs))
