@@ -6,14 +6,19 @@ import json
 import sys
 from pathlib import Path
 
+import onnxruntime
 import pytest
+import torch
+from checkpoints import write_checkpoint
 from judged_runs import write_coco
 from networks import write_detector
 from small_runs import write_photos
 
 from boxmill.cli import run_command
 from boxmill.compare import Comparison, Limits, Plan, Row, Sample
+from boxmill.compare.programs import NO_HALF
 from boxmill.demo.detector import ADVICE
+from boxmill.errors import ModelError
 
 
 @pytest.fixture
@@ -110,6 +115,9 @@ def test_without_weights_it_takes_the_demos_detector_and_says_so(
         (["gone", "-w", "tiny.onnx"], 3, "gone"),
         (["photos", "-w", "gone.onnx"], 4, "gone.onnx"),
         (["photos", "-w", "photos/bad.jpg"], 4, "bad.jpg"),
+        (["photos", "-w", "tiny.onnx", "--device", "cuda"], 2, "openvino computes on the CPU; add --runtime torch"),
+        (["photos", "-w", "tiny.onnx", "--runtime", "onnxruntime", "--device", "cuda:x"], 2, "cuda:N or N"),
+        (["photos", "-w", "tiny.onnx", "--runtime", "torch"], 4, "YOLOv9 checkpoint"),
         (["photos", "-w", "tiny.onnx", "--out", "photos/bad.jpg/out"], 6, "--out"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -124,6 +132,78 @@ def test_what_cannot_be_done_is_said_at_once(
     assert out == ""
     assert message in err
     assert len(err.splitlines()) <= 4
+
+
+@pytest.fixture
+def a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As PyTorch sees one."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+
+
+@pytest.mark.usefixtures("a_gpu")
+def test_without_the_cuda_provider_the_message_is_that_of_run(place: Path, monkeypatch, capfd) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    flags = ["photos", "-w", "tiny.onnx", "--runtime", "onnxruntime", "--device", "cuda"]
+    said = []
+    for command in ("run", "compare"):
+        assert run_command([command, *flags]) == 2
+        said.append(capfd.readouterr().err)
+    assert said[0] == said[1]
+    assert "has no CUDAExecutionProvider (it has CPUExecutionProvider); put onnxruntime-gpu in its place" in said[0]
+    assert not (place / "compare").exists()
+
+
+@pytest.mark.usefixtures("a_gpu")
+def test_with_the_cuda_provider_all_programs_use_that_gpu(place: Path, plans: list[Plan], monkeypatch) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    flags = ["--runtime", "onnxruntime", "--device", "1", "--quiet"]
+    assert run_command(["compare", "photos", "-w", "tiny.onnx", *flags]) == 0
+    (plan,) = plans
+    assert (plan.runtime, plan.device, plan.half) == ("onnxruntime", "cuda:1", NO_HALF)
+    assert plan.mill == ("--weights", "tiny.onnx", "--runtime", "onnxruntime", "--device", "1")
+
+
+@pytest.mark.usefixtures("a_gpu")
+def test_a_checkpoint_is_converted_to_float16_for_a_gpu(place: Path, plans: list[Plan], monkeypatch, capfd) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setenv("XDG_CACHE_HOME", str(place / "cache"))
+    write_checkpoint(place / "tiny.pt", gain=1.5)
+    flags = ["--imgsz", "96", "--runtime", "onnxruntime", "--device", "cuda"]
+    assert run_command(["compare", "photos", "-w", "tiny.pt", *flags]) == 0
+    (plan,) = plans
+    assert isinstance(plan.half, Path)
+    assert plan.half.stat().st_size < 0.8 * plan.network.stat().st_size
+    assert plan.network.parent == plan.half.parent == place / "cache/boxmill/converted"
+
+
+@pytest.mark.usefixtures("a_gpu")
+def test_a_checkpoint_without_a_float16_form_is_a_row_that_is_missing(
+    place: Path, plans: list[Plan], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def converted(weights: Path, tell: object, precision: str = "fp32") -> Path:
+        if precision == "fp16":
+            raise ModelError("its results would not be the checkpoint's\na table")
+        return place / "tiny.onnx"
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr("boxmill.convert.cached_network", converted)
+    monkeypatch.setattr("boxmill.api.cached_network", converted)
+    write_checkpoint(place / "tiny.pt")
+    flags = ["--imgsz", "96", "--runtime", "onnxruntime", "--device", "cuda"]
+    assert run_command(["compare", "photos", "-w", "tiny.pt", *flags]) == 0
+    assert plans[0].half == "tiny.pt cannot be converted to float16: its results would not be the checkpoint's"
+
+
+def test_the_table_through_pytorch(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write_checkpoint(place / "tiny.pt")
+    flags = ["--imgsz", "96", "--runtime", "torch", "--device", "cpu", "--conf", "0.1"]
+    assert run_command(["compare", "photos", "-w", "tiny.pt", *flags, "--reload-images", "2", "--batch", "2"]) == 0
+    document = json.loads((place / "compare/compare.json").read_bytes())
+    rows = {row["row"]: row for row in document["rows"]}
+    assert {"a", "b", "c", "d"} <= set(rows)
+    assert rows["b"]["objects"] == rows["c"]["objects"] > 0
+    assert document["boxmill_settings"]["d"]["runtime"] == "torch"
 
 
 def test_without_psutil_it_says_what_to_install(place: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> None:

@@ -16,7 +16,7 @@ from networks import write_detector
 from small_runs import write_photos
 
 from boxmill.api import resolve_model
-from boxmill.compare import Comparison, Limits, Plan, compare, listed, plot
+from boxmill.compare import Comparison, Limits, Plan, compare, listed, machine, markdown, plot, programs
 from boxmill.compare import comparison as module
 from boxmill.compare.order import Finished, Order
 from boxmill.compare.watch import Watched
@@ -31,7 +31,7 @@ SUMMARY = {
 
 @pytest.fixture
 def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
-    monkeypatch.setattr(module, "has_native_bf16", lambda: True)
+    monkeypatch.setattr(programs, "has_native_bf16", lambda: True)
     photos = write_photos(tmp_path / "photos", 6)
     weights = write_detector(tmp_path / "tiny.onnx", ("cat", "dog"))
     spec = resolve_model(ModelSettings(weights)).spec
@@ -143,7 +143,7 @@ def test_a_network_of_one_image_takes_no_batches(plan: Plan, stage: Stage, tmp_p
 
 
 def test_without_native_bfloat16_there_is_no_such_row(plan: Plan, stage: Stage, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(module, "has_native_bf16", lambda: False)
+    monkeypatch.setattr(programs, "has_native_bf16", lambda: False)
     found, _ = run(plan, tmp_path)
     assert [(one.letter, one.reason) for one in found.missing] == [
         ("c'", "this processor has no bfloat16 instructions")
@@ -154,10 +154,63 @@ def test_without_native_bfloat16_there_is_no_such_row(plan: Plan, stage: Stage, 
 def test_without_onnxruntime_scripts_run_through_openvino(
     plan: Plan, stage: Stage, tmp_path: Path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    monkeypatch.setattr(programs, "find_spec", lambda name: None)
     found, _ = run(plan, tmp_path)
     assert {one.runtime for one in stage.orders.values()} == {"openvino"}
     assert "pip install 'boxmill[compare]'" in found.notes[0]
+
+
+@pytest.fixture
+def on_gpu(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> Plan:
+    monkeypatch.setattr(machine, "_gpu", lambda device: "a GPU")
+    monkeypatch.setattr(programs, "has_native_bf16", lambda: False)  # what the processor lacks does not matter
+    return replace(plan, runtime="onnxruntime", device="cuda:1", mill=("--runtime", "onnxruntime", "--device", "1"))
+
+
+def test_on_a_gpu_scripts_use_what_boxmill_uses_there(on_gpu: Plan, stage: Stage, tmp_path: Path) -> None:
+    half = tmp_path / "half.onnx"
+    found, _ = run(replace(on_gpu, half=half, factors=True), tmp_path)
+    told = {letter: (one.runtime, one.device, one.precision) for letter, one in stage.orders.items()}
+    fp32 = ("onnxruntime", "cuda:1", "fp32")
+    assert told == {"a": fp32, "b": fp32, "c": fp32, "c'": ("onnxruntime", "cuda:1", "fp16")}
+    files = {letter: Path(os.fsdecode(one.network)).name for letter, one in stage.orders.items()}
+    assert files == {"a": "tiny.onnx", "b": "tiny.onnx", "c": "tiny.onnx", "c'": "half.onnx"}
+    assert stage.commands["d"][6:10] == ["--runtime", "onnxruntime", "--device", "1"]
+    assert [row.letter for row in found.rows] == ["a", "b", "c", "c'", "d", "d2"]  # d is in fp32
+    assert "ONNX Runtime on cuda:1, with arrays in and out" in found.notes[0]
+    assert "(c') runs the same checkpoint, converted to float16" in found.notes[0]
+    assert "on cuda:1" in found.notes[1]
+    assert found.facts["gpu"] == "a GPU"
+    assert ", 2 cores, a GPU, " in markdown(found)
+
+
+def test_on_a_gpu_half_precision_needs_a_file_in_it(on_gpu: Plan, stage: Stage, tmp_path: Path) -> None:
+    found, _ = run(on_gpu, tmp_path)
+    assert [(one.letter, one.reason) for one in found.missing] == [("c'", programs.NO_HALF)]
+    assert "(c')" not in found.notes[0]
+
+
+def test_through_pytorch_one_checkpoint_is_run_in_both_precisions(on_gpu: Plan, stage: Stage, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "tiny.pt"  # is not read here
+    found, _ = run(replace(on_gpu, network=checkpoint, runtime="torch", factors=True), tmp_path)
+    told = {letter: (one.runtime, one.precision) for letter, one in stage.orders.items()}
+    assert told == {"a": ("torch", "fp32"), "b": ("torch", "fp32"), "c": ("torch", "fp32"), "c'": ("torch", "fp16")}
+    assert {one.network for one in stage.orders.values()} == {os.fsencode(checkpoint)}
+    assert [row.letter for row in found.rows] == ["a", "b", "c", "c'", "d", "d1", "d2", "d3"]
+    assert "PyTorch on cuda:1" in found.notes[0]
+    assert "torch" in found.facts["versions"]
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_through_pytorch_on_a_cpu_half_precision_is_bf16(
+    plan: Plan, stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, native: bool
+) -> None:
+    monkeypatch.setattr(programs, "has_native_bf16", lambda: native)
+    found, _ = run(replace(plan, network=tmp_path / "tiny.pt", runtime="torch"), tmp_path)
+    assert [one.reason for one in found.missing] == ([] if native else ["this processor has no bfloat16 instructions"])
+    assert {one.runtime for one in stage.orders.values()} == {"torch"}
+    assert "PyTorch with its default threads" in found.notes[0]
+    assert "gpu" not in found.facts
 
 
 def test_the_judge_sees_every_program_once_but_the_sampled_one(

@@ -10,20 +10,26 @@ from pathlib import Path
 import cv2
 import msgspec
 import numpy as np
+import onnxruntime
 import pytest
+import torch
+from checkpoints import write_checkpoint
 from networks import write_detector, write_queries
 from small_runs import png, write_photos
 
 from boxmill.api import resolve_model
 from boxmill.compare.judged import write_judged
+from boxmill.compare.networks import loader
 from boxmill.compare.order import Finished, Limits, Order
 from boxmill.compare.script import main, work
 from boxmill.compare.steps import detect, read_pixels, to_tensor
+from boxmill.errors import UsageError
 from boxmill.evaluate import open_run
 from boxmill.images import geometry
 from boxmill.images import reference_letterbox as letterbox
 from boxmill.post import Postprocessor
 from boxmill.runtimes.openvino import has_native_bf16
+from boxmill.runtimes.torch import TorchOptions, TorchRuntime
 from boxmill.settings import ModelSettings
 from boxmill.types import Detections, Failure, HeadSpec, InputSpec, ModelSpec
 
@@ -153,6 +159,80 @@ def test_half_precision_changes_scores_a_little(order: Order) -> None:
     )
     assert one != other
     assert abs(max(one) - max(other)) < 0.05
+
+
+@pytest.fixture
+def checkpoint_order(order: Order, tmp_path: Path) -> Order:
+    weights = write_checkpoint(tmp_path / "tiny.pt")
+    spec = resolve_model(ModelSettings(weights, imgsz=(96, 96)), "torch").spec
+    limits = Limits(conf=0.1, iou=0.45, max_det=20)
+    return changed(order, network=os.fsencode(weights), spec=spec, limits=limits, runtime="torch")
+
+
+def test_through_pytorch_it_finds_what_boxmill_finds(checkpoint_order: Order) -> None:
+    order = changed(checkpoint_order, batch=2)
+    assert work(order).objects > 0
+    runtime = TorchRuntime(Path(os.fsdecode(order.network)), order.spec, TorchOptions("fp32", "cpu"))
+    post = Postprocessor(order.spec.head, conf=0.1, iou=0.45, max_det=20)
+    for key, path in order.images:
+        pixels = read_pixels(path)
+        place = geometry(pixels.shape[:2], order.spec.input)
+        raw = runtime.infer(to_tensor(pixels, place, order.spec.input)[None])
+        rows = documents(order)[key]["objects"]
+        (expected,) = post(raw, place.network, [place])
+        assert [row["class_id"] for row in rows] == expected.classes.tolist()
+        np.testing.assert_allclose([row["confidence"] for row in rows], expected.scores, atol=1e-4)
+    runtime.close()
+
+
+@pytest.mark.parametrize("fields", [{"reload": True}, {"batch": 8}], ids=str)
+def test_every_way_through_pytorch_finds_the_same(checkpoint_order: Order, fields: dict[str, object]) -> None:
+    work(checkpoint_order)
+    other = changed(checkpoint_order, folder=checkpoint_order.folder + b"2", **fields)
+    work(other)
+    found, expected = documents(other).values(), documents(checkpoint_order).values()
+    assert [_rounded(one) for one in found] == [_rounded(one) for one in expected]
+
+
+def test_pytorch_in_half_precision_takes_and_gives_float32(checkpoint_order: Order) -> None:
+    half = changed(checkpoint_order, precision="bf16")
+    tensor = np.random.default_rng(0).random((2, 3, 96, 96), np.float32)
+    (found,), (expected,) = loader(half)()(tensor), loader(checkpoint_order)()(tensor)
+    assert found.dtype == expected.dtype == np.float32
+    assert 0 < np.abs(found[:, 4:] - expected[:, 4:]).max() < 0.1
+
+
+class Providers:
+    """ONNX Runtime as on a machine with a GPU, or without one; what computes is the CPU's."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, works: bool) -> None:
+        self.asked: list[object] = []
+        self.works = works
+        self._session = onnxruntime.InferenceSession
+        monkeypatch.setattr(onnxruntime, "InferenceSession", self.session)
+        monkeypatch.setattr(torch, "zeros", lambda count, device: None)  # where it would wake the GPU
+
+    def session(self, path: str, providers: list[object]) -> onnxruntime.InferenceSession:
+        self.asked.append(providers)
+        session = self._session(path, providers=["CPUExecutionProvider"])
+        if self.works:
+            session.get_providers = lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+        return session
+
+
+def test_on_a_gpu_it_asks_for_the_cuda_provider_of_that_gpu(order: Order, monkeypatch: pytest.MonkeyPatch) -> None:
+    work(order)
+    providers = Providers(monkeypatch, works=True)
+    on_gpu = changed(order, device="cuda:1", folder=order.folder + b"2")
+    work(on_gpu)
+    assert providers.asked == [[("CUDAExecutionProvider", {"device_id": "1"}), "CPUExecutionProvider"]]
+    assert documents(on_gpu) == documents(order)
+
+
+def test_a_cuda_provider_that_does_not_load_is_no_measurement(order: Order, monkeypatch: pytest.MonkeyPatch) -> None:
+    Providers(monkeypatch, works=False)
+    with pytest.raises(UsageError, match=r"cannot use its CUDAExecutionProvider; it took .*CPUExecutionProvider"):
+        work(changed(order, device="cuda:0"))
 
 
 def test_a_bad_file_is_left_out_and_said(order: Order, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from boxmill.errors import OutputError, SourceError, UsageError
+from boxmill.errors import ModelError, OutputError, SourceError, UsageError
 
 if TYPE_CHECKING:
     from boxmill.compare import Comparison, Plan
-    from boxmill.settings import RunSettings
+    from boxmill.settings import EngineSettings, RunSettings
 
 Many = Parameter(consume_multiple=True, negative="")
 Plain = Parameter(negative="")
@@ -34,6 +35,8 @@ def compare(
     iou: float | None = None,
     max_det: int | None = None,
     gt: Path | None = None,
+    runtime: Literal["openvino", "onnxruntime", "torch"] | None = None,
+    device: str | None = None,
     reload_images: int = 10,
     batch: int = 8,
     rounds: int = 1,
@@ -52,10 +55,13 @@ def compare(
 
         boxmill compare val/ -w yolov8n.onnx --gt instances_val.json --rounds 3
 
+        boxmill compare photos/ -w yolov9-s.pt --runtime torch --device cuda
+
     (a) a script that loads the network for each image, (b) one that loads it once, (c) one that takes batches, (c')
-    the same in bf16 where the processor has it, (d) boxmill. Time of an image, total, share of CPU and GPU, peak
-    memory, average precision with --gt. Written to --out: compare.json, compare.md, and with matplotlib compare.png.
-    Needs psutil; scripts run through ONNX Runtime, or OpenVINO where that is missing: pip install 'boxmill[compare]'.
+    the same in bf16 where the processor has it, on a GPU in fp16, (d) boxmill. Time of an image, total, share of CPU
+    and GPU, peak memory, average precision with --gt. Written to --out: compare.json, compare.md, and with matplotlib
+    compare.png. Needs psutil; on a CPU scripts run ONNX files through ONNX Runtime, or OpenVINO where that is missing:
+    pip install 'boxmill[compare]'.
     Exit codes: 0 done, 2 usage, 3 source or ground truth cannot be read, 4 model, 6 nothing can be written.
 
     Parameters
@@ -79,14 +85,20 @@ def compare(
         At most this many objects an image. Default: 300.
     gt
         Ground truth: a COCO JSON file, or a folder of YOLO text or VOC XML. Needs boxmill[eval].
+    runtime
+        What runs the network in boxmill. Default: openvino. With onnxruntime and torch it runs the scripts' network
+        too; torch takes YOLOv9 checkpoints.
+    device
+        cpu, cuda, cuda:N or N, for boxmill and the scripts, with --runtime onnxruntime or torch; as for boxmill run. On
+        a GPU, ONNX Runtime has the row (c') only for YOLOv9 checkpoints, which are converted to float16 for it.
     reload_images
         How many images (a) works on; its total is extrapolated.
     batch
-        Images in a batch of (c) and (c').
+        Images in a batch of (c) and (c'). On a GPU boxmill finds its own.
     rounds
         Each program so many times, interleaved; medians are shown.
     factors
-        boxmill in fp32, on squares, and both, too.
+        boxmill in fp32, on squares, and both, too. Through ONNX Runtime boxmill computes in fp32 anyway.
     out
         Folder for the report, and for what the programs write meanwhile.
     json
@@ -99,7 +111,7 @@ def compare(
     from boxmill.settings import settings
 
     check_psutil()
-    given = {"weights": weights, "card": card, "labels": labels, "imgsz": imgsz}
+    given = {"weights": weights, "card": card, "labels": labels, "imgsz": imgsz, "runtime": runtime, "device": device}
     chosen = settings(source, {**given, "conf": conf, "iou": iou, "max_det": max_det})
     plan = _plan(chosen, quiet, reload_images=reload_images, batch=batch, rounds=rounds, factors=factors)
     plan.check()
@@ -122,8 +134,9 @@ def _plan(chosen: RunSettings, quiet: bool, **numbers: Any) -> Plan:
     from boxmill.settings import DetectorPost, available_cpus, effective_post
 
     tell = _teller(quiet)
+    device = _device(chosen.engine)
     chosen = with_network(chosen, tell)
-    resolution = resolve_model(chosen.model)
+    resolution = resolve_model(chosen.model, chosen.engine.runtime)
     for warning in resolution.warnings:
         tell(warning)
     spec = resolution.spec
@@ -131,16 +144,46 @@ def _plan(chosen: RunSettings, quiet: bool, **numbers: Any) -> Plan:
     if not isinstance(post, DetectorPost):
         raise UsageError("boxmill compare compares detectors; this model is a tagger")
     limits = Limits(post.conf, post.iou, post.max_det)
-    flags = _flags(chosen)
-    return Plan(chosen.source, chosen.model.network, spec, limits, flags, available_cpus(), **numbers)
+    runtime: Any = chosen.engine.runtime  # the command line has refused fake
+    flags, network = _flags(chosen), chosen.model.network
+    plan = Plan(
+        chosen.source, network, spec, limits, flags, available_cpus(), runtime=runtime, device=device, **numbers
+    )
+    return _with_half(plan, chosen.model.weights, tell)
+
+
+def _device(engine: EngineSettings) -> str:
+    """Where all networks compute, as `boxmill run` understands it. Raises UsageError with what it says."""
+    from boxmill.api import engine_device
+    from boxmill.runtimes.onnxruntime import check_available
+
+    device = engine_device(engine)
+    if engine.runtime == "onnxruntime":
+        check_available("auto", device)
+    return device
+
+
+def _with_half(plan: Plan, weights: Path, tell: Callable[[str], None]) -> Plan:
+    """With a float16 file for ONNX Runtime on a GPU, where the weights can be converted to one."""
+    from boxmill.compare import needs_half_file
+    from boxmill.convert import cached_network, is_checkpoint
+
+    if not needs_half_file(plan) or not is_checkpoint(weights):
+        return plan
+    try:
+        return replace(plan, half=cached_network(weights, tell, "fp16"))
+    except ModelError as error:
+        return replace(plan, half=f"{weights.name} cannot be converted to float16: {str(error).splitlines()[0]}")
 
 
 def _flags(chosen: RunSettings) -> tuple[str, ...]:
     """What was given, as flags of `boxmill run`."""
-    model, post = chosen.model, chosen.post
+    model, post, engine = chosen.model, chosen.post, chosen.engine
     values = {
         "--weights": model.weights, "--card": model.card, "--labels": model.labels,
         "--conf": post.conf, "--iou": post.iou, "--max-det": post.max_det,
+        "--runtime": None if engine.runtime == "openvino" else engine.runtime,
+        "--device": None if engine.device == "auto" else engine.device,
     }  # fmt: skip
     flags = [part for flag, value in values.items() if value is not None for part in (flag, str(value))]
     return (*flags, *(() if model.imgsz is None else ("--imgsz", *map(str, model.imgsz))))

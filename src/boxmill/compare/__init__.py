@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from boxmill.compare.comparison import Plan, compare, listed
+from boxmill.compare.comparison import compare, listed
 from boxmill.compare.markdown import markdown
 from boxmill.compare.order import Limits
 from boxmill.compare.plot import plot
+from boxmill.compare.programs import Plan, needs_half_file
 from boxmill.compare.rows import Comparison, Missing, Row, Sample
 from boxmill.compare.watch import check_psutil
 
@@ -20,5 +21,6 @@ __all__ = [
     "compare",
     "listed",
     "markdown",
+    "needs_half_file",
     "plot",
 ]

@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,66 +15,19 @@ import msgspec
 
 from boxmill.compare.judged import write_judged
 from boxmill.compare.machine import facts
-from boxmill.compare.order import Finished, Limits, Order, Precision, ScriptRuntime
+from boxmill.compare.notes import notes
+from boxmill.compare.order import Finished, Order
+from boxmill.compare.programs import Mill, Plan, Program, Script, network_of, programs, refused
 from boxmill.compare.rows import Comparison, Missing, Row, Sample
-from boxmill.compare.steps import SCRIPTED_HEADS
 from boxmill.compare.watch import Watched, check_psutil, watch
 from boxmill.errors import BoxmillError, ModelError, OutputError, SourceError, UsageError
-from boxmill.models import read_onnx
-from boxmill.runtimes.openvino import has_native_bf16
 from boxmill.sources import Listing, list_source, locate
-from boxmill.types import ModelSpec
 
-__all__ = ["Plan", "compare", "listed"]
+__all__ = ["compare", "listed"]
 
 _PYTHON = (sys.executable, "-P", "-m")  # -P: the folder of the call may hold a numpy.py
 _ERRORS: Mapping[int, type[BoxmillError]] = {2: UsageError, 3: SourceError, 4: ModelError, 6: OutputError}
 Judge = Callable[[Path], float | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What is compared."""
-
-    source: str
-    network: Path  # an ONNX file
-    spec: ModelSpec
-    limits: Limits
-    mill: tuple[str, ...]  # flags of `boxmill run` behind the source
-    cores: int
-    reload_images: int = 10  # that the script which loads for each image works on
-    batch: int = 8
-    rounds: int = 1
-    factors: bool = False  # boxmill without bf16 and without rectangles too
-
-    def check(self) -> None:
-        """Raises UsageError."""
-        counts = {"--reload-images": self.reload_images, "--batch": self.batch, "--rounds": self.rounds}
-        for flag, count in counts.items():
-            if count < 1:
-                raise UsageError(f"{flag}: expected 1 or more, got {count}")
-        if self.spec.task != "detect" or self.spec.input.resize == "center_crop":
-            raise UsageError("boxmill compare compares detectors; this model is a tagger")
-
-
-@dataclass(frozen=True, slots=True)
-class _Script:
-    letter: str
-    title: str
-    runtime: ScriptRuntime
-    precision: Precision
-    reload: bool
-    batch: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Mill:
-    letter: str
-    title: str
-    flags: tuple[str, ...]
-
-
-_Program = _Script | _Mill
 
 
 @dataclass(slots=True)
@@ -117,21 +69,21 @@ def compare(plan: Plan, work: Path, tell: Callable[[str], None], judge: Judge | 
     listing = listed(plan.source)
     images = [(key, listing.path(key)) for key in listing.keys]
     _warm_files(images)
-    programs, found = _programs(plan), _Gathered()
-    _refuse_batches(plan, programs, found)
+    every, found = programs(plan), _Gathered()
+    found.missing.update((one.letter, one) for one in refused(plan, every))
     for number in range(plan.rounds):
-        turn = number * len(programs) // plan.rounds
-        for program in programs[turn:] + programs[:turn]:
+        turn = number * len(every) // plan.rounds
+        for program in every[turn:] + every[:turn]:
             if program.letter in found.missing:
                 continue
             tell(f"({program.letter}) {program.title}" + f", round {number + 1} of {plan.rounds}" * (plan.rounds > 1))
             folder = work / f"{number}-{program.letter}"
             folder.mkdir()
-            if isinstance(program, _Script):
+            if isinstance(program, Script):
                 _run_script(plan, program, images, folder, found, judge)
             else:
                 _run_mill(plan, program, folder, found, judge)
-    return _table(plan, programs, len(images), found)
+    return _table(plan, every, len(images), found)
 
 
 def _warm_files(images: Sequence[tuple[str, bytes]]) -> None:
@@ -142,42 +94,12 @@ def _warm_files(images: Sequence[tuple[str, bytes]]) -> None:
                 pass
 
 
-def _programs(plan: Plan) -> list[_Program]:
-    runtime: ScriptRuntime = "openvino" if find_spec("onnxruntime") is None else "onnxruntime"
-    programs: list[_Program] = [
-        _Script("a", "script, network loaded for each image", runtime, "fp32", True, 1),
-        _Script("b", "script, loaded once, one by one", runtime, "fp32", False, 1),
-        _Script("c", f"script, batches of {plan.batch}", runtime, "fp32", False, plan.batch),
-        _Script("c'", f"script, batches of {plan.batch}, bf16", "openvino", "bf16", False, plan.batch),
-        _Mill("d", "boxmill", ()),
-    ]
-    if plan.factors:
-        programs += [
-            _Mill("d1", "boxmill, fp32", ("--precision", "fp32")),
-            _Mill("d2", "boxmill, square", ("--no-rect",)),
-            _Mill("d3", "boxmill, fp32, square", ("--precision", "fp32", "--no-rect")),
-        ]
-    return programs
-
-
-def _refuse_batches(plan: Plan, programs: Sequence[_Program], found: _Gathered) -> None:
-    """What this network or this processor cannot do is known before anything runs."""
-    first = (read_onnx(plan.network).inputs[0].dims or (None,))[0]
-    for one in programs:
-        if not isinstance(one, _Script):
-            continue
-        if one.precision == "bf16" and not has_native_bf16():
-            found.missing[one.letter] = Missing(one.letter, one.title, "this processor has no bfloat16 instructions")
-        elif one.batch > 1 and isinstance(first, int) and first != one.batch:
-            found.missing[one.letter] = Missing(one.letter, one.title, f"the network takes batches of {first} only")
-
-
 def _run_script(
-    plan: Plan, one: _Script, images: Sequence[tuple[str, bytes]], folder: Path, found: _Gathered, judge: Judge | None
+    plan: Plan, one: Script, images: Sequence[tuple[str, bytes]], folder: Path, found: _Gathered, judge: Judge | None
 ) -> None:
     chosen = _spread(images, plan.reload_images) if one.reload else list(images)
     order = Order(
-        network=os.fsencode(plan.network.absolute()),
+        network=os.fsencode(network_of(plan, one).absolute()),
         spec=plan.spec,
         limits=plan.limits,
         runtime=one.runtime,
@@ -187,6 +109,7 @@ def _run_script(
         images=chosen,
         folder=os.fsencode((folder / "json").absolute()),
         answer=os.fsencode((folder / "answer.json").absolute()),
+        device=plan.device,
     )
     order.write(folder / "order.json")
     seen = watch([*_PYTHON, "boxmill.compare.script", str(folder / "order.json")], folder)
@@ -201,7 +124,7 @@ def _run_script(
         found.aps[one.letter] = judge(write_judged(order, folder / "judged"))
 
 
-def _run_mill(plan: Plan, one: _Mill, folder: Path, found: _Gathered, judge: Judge | None) -> None:
+def _run_mill(plan: Plan, one: Mill, folder: Path, found: _Gathered, judge: Judge | None) -> None:
     flags = ["--project", str(folder), "--name", "run", "--allow-failed", "100%", "--json", "--quiet"]
     seen = watch([*_PYTHON, "boxmill", "run", plan.source, *plan.mill, *one.flags, *flags], folder)
     if seen.code:
@@ -231,16 +154,16 @@ def _last(text: str) -> str:
     return lines[-1] if lines else "it printed nothing"
 
 
-def _table(plan: Plan, programs: Sequence[_Program], total: int, found: _Gathered) -> Comparison:
+def _table(plan: Plan, every: Sequence[Program], total: int, found: _Gathered) -> Comparison:
     rows = tuple(
         Row(one.letter, one.title, total, tuple(found.samples[one.letter]), found.aps.get(one.letter))
-        for one in programs
+        for one in every
         if one.letter not in found.missing
     )
-    order = [one.letter for one in programs]
+    order = [one.letter for one in every]
     missing = tuple(sorted(found.missing.values(), key=lambda one: order.index(one.letter)))
     about = {
-        **facts(),
+        **facts(plan.runtime, plan.device),
         "source": plan.source,
         "images": total,
         "network": plan.network.name,
@@ -251,35 +174,4 @@ def _table(plan: Plan, programs: Sequence[_Program], total: int, found: _Gathere
         "judged": bool(found.aps),
         "boxmill_settings": found.mill,
     }
-    return Comparison(rows, missing, plan.cores, about, tuple(_notes(plan, programs, rows, found)))
-
-
-def _notes(plan: Plan, programs: Sequence[_Program], rows: Sequence[Row], found: _Gathered) -> list[str]:
-    runtime = next(one.runtime for one in programs if isinstance(one, _Script))
-    if runtime == "onnxruntime":
-        notes = ["Scripts run the network through ONNX Runtime with its default threads"]
-    else:
-        notes = ["ONNX Runtime is not installed (pip install 'boxmill[compare]'): scripts run through OpenVINO in fp32"]
-    if any(row.letter == "c'" for row in rows):
-        notes[0] += "; (c') through OpenVINO, since ONNX Runtime computes in fp32 on a CPU" * (runtime != "openvino")
-    post = "NumPy and OpenCV's NMS" if plan.spec.head.type in SCRIPTED_HEADS else "boxmill.post"
-    notes[0] += f". They decode and letterbox to the whole {_size(plan)} with OpenCV; boxes by {post}."
-    mine = found.mill.get("d", {})
-    shape = "each image's own rectangle" if mine.get("rect") else "the square"
-    notes.append(f"boxmill: {mine.get('runtime')} in {mine.get('precision')}, {shape}, {mine.get('workers')} workers.")
-    notes += [
-        f"({row.letter}) left {row.samples[0].failed} of {row.samples[0].images} images out: it cannot read them."
-        for row in rows
-        if row.samples[0].failed
-    ]
-    if found.aps:
-        notes.append(
-            f"AP: COCO's, of what each program wrote in this very run, so above score {plan.limits.conf:g}; it "
-            "compares these programs, and with published figures only below a --conf of 0.01. (a) computes what (b) "
-            "computes."
-        )
-    return notes
-
-
-def _size(plan: Plan) -> str:
-    return f"{plan.spec.input.size[1]}x{plan.spec.input.size[0]}"
+    return Comparison(rows, missing, plan.cores, about, tuple(notes(plan, every, rows, found.mill.get("d", {}))))

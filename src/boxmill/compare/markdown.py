@@ -22,11 +22,12 @@ def _setting(found: Comparison) -> str:
     about = found.facts
     height, width = about["network_size"]
     iou = "no NMS" if about["iou"] is None else f"NMS at IoU {about['iou']:g}"
+    gpu = f", {about['gpu']}" if "gpu" in about else ""
     versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
     return (
         f"{about['images']} images of {about['source']}, network {about['network']} at {width}x{height}, scores above "
         f"{about['conf']:g}, {iou}, at most {about['max_det']} objects an image.\n\n"
-        f"{about['processor']}, {found.cores} cores, {about['system']}; {versions}."
+        f"{about['processor']}, {found.cores} cores{gpu}, {about['system']}; {versions}."
     )
 
 

@@ -11,8 +11,8 @@ from boxmill.types import ModelSpec
 
 __all__ = ["Finished", "Limits", "Order", "Precision", "ScriptRuntime"]
 
-ScriptRuntime = Literal["onnxruntime", "openvino"]
-Precision = Literal["fp32", "bf16"]
+ScriptRuntime = Literal["onnxruntime", "openvino", "torch"]
+Precision = Literal["fp32", "bf16", "fp16"]
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -26,7 +26,7 @@ class Limits(msgspec.Struct, frozen=True):
 class Order(msgspec.Struct, frozen=True):
     """What a script does."""
 
-    network: bytes  # path of the ONNX file
+    network: bytes  # path of the ONNX file; for torch, of the checkpoint
     spec: ModelSpec
     limits: Limits
     runtime: ScriptRuntime
@@ -36,6 +36,7 @@ class Order(msgspec.Struct, frozen=True):
     images: list[tuple[str, bytes]]  # key, path
     folder: bytes  # of the JSON files
     answer: bytes  # the file that `Finished` is written to
+    device: str = "cpu"  # or cuda:N, for onnxruntime and torch
 
     def write(self, path: Path) -> None:
         """As JSON."""

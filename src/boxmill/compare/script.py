@@ -1,8 +1,9 @@
 """The script that people write, as a process: `python -m boxmill.compare.script ORDER`.
 
 Everything in one thread, one step after the other: OpenCV decodes, resizes and pads to the network's square, the
-network runs with its runtime's default threads, NumPy and OpenCV's NMS make boxes, a JSON file is written for each
-image. What the network is loaded for (each image, or once) and how many images share a call is the order's.
+network runs with its runtime's default threads, or on a GPU with arrays in and out, NumPy and OpenCV's NMS make boxes,
+a JSON file is written for each image. What the network is loaded for (each image, or once) and how many images share a
+call is the order's.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from boxmill.compare.networks import Infer, load
+from boxmill.compare.networks import Infer, loader
 from boxmill.compare.order import Finished, Order
 from boxmill.compare.steps import Objects, detect, read_pixels, to_tensor
 from boxmill.images import geometry, tensor_shape
@@ -34,22 +35,22 @@ def main() -> None:
 
 
 def work(order: Order) -> Finished:
-    """Does what a script does. Loading is timed only where it is part of each image's work."""
+    """Does what a script does. Loading is timed only where it is part of each image's work, imports never are."""
     for key, _ in order.images:
         _file(order, key).parent.mkdir(parents=True, exist_ok=True)
-    network = None if order.reload else _warm(order)
+    load = loader(order)
+    network = None if order.reload else _warm(order, load())
     objects = failed = 0
     wall, cpu = perf_counter(), process_time()
     for chunk in _chunks(order):
-        found = _batch(order, network or load(order), chunk)
+        found = _batch(order, network or load(), chunk)
         objects += sum(found)
         failed += len(chunk) - len(found)
     return Finished(perf_counter() - wall, process_time() - cpu, objects, failed)
 
 
-def _warm(order: Order) -> Infer:
-    """Loaded, and run once on nothing: a first call is slower, and no script is judged by it."""
-    network = load(order)
+def _warm(order: Order, network: Infer) -> Infer:
+    """Run once on nothing: a first call is slower, and no script is judged by it."""
     network(np.zeros((order.batch, *tensor_shape(order.spec.input.size, order.spec.input)), np.float32))
     return network
 

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from boxmill.convert.conversion import VERSION, ConvertOptions, convert
 from boxmill.convert.graph import check_exporter
@@ -25,10 +26,11 @@ from boxmill.store.durable import output_error
 
 __all__ = ["cache_folder", "cached_network", "keep"]
 
+_HALF = "-fp16"  # at the end of a name
 _ERRORS: dict[int, type[BoxmillError]] = {kind.exit_code: kind for kind in (UsageError, ModelError, OutputError)}
 
 
-def cached_network(weights: Path, tell: Callable[[str], None]) -> Path:
+def cached_network(weights: Path, tell: Callable[[str], None], precision: Literal["fp32", "fp16"] = "fp32") -> Path:
     """The ONNX file of a checkpoint; converted and checked if it is not there yet.
 
     Several processes may ask at once: one converts, the others wait for it.
@@ -36,13 +38,14 @@ def cached_network(weights: Path, tell: Callable[[str], None]) -> Path:
     Args:
         weights: a checkpoint that `read_checkpoint` accepts.
         tell: gets one line when a conversion begins.
+        precision: of the file's weights and feature maps.
 
     Raises:
         UsageError: a package that a conversion needs is missing.
         ModelError: the network cannot be built, or the file would not give the checkpoint's results.
         OutputError: the cache cannot be written.
     """
-    target = cache_folder("converted") / f"{file_sha256(weights)}-{VERSION}.onnx"
+    target = cache_folder("converted") / f"{file_sha256(weights)}-{VERSION}{_HALF * (precision == 'fp16')}.onnx"
     if target.is_file():
         return target
     check_exporter()
@@ -56,14 +59,18 @@ def cached_network(weights: Path, tell: Callable[[str], None]) -> Path:
 
 
 def keep(weights: Path, target: Path) -> None:
-    """Converts into the cache, unless another process has meanwhile. Raises what `cached_network` raises."""
+    """Converts into the cache, unless another process has meanwhile; the target's name says into which precision.
+
+    Raises what `cached_network` raises.
+    """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise output_error(target.parent, error) from error
+    half = target.stem.endswith(_HALF)
     with _alone(target):
         if not target.is_file():
-            convert(weights, target, ConvertOptions())
+            convert(weights, target, ConvertOptions("fp16" if half else "fp32"))
 
 
 def cache_folder(kind: str) -> Path:
