@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -28,8 +29,10 @@ STRUCTURE: dict[str, Any] = {
 }
 
 
-def write_checkpoint(path: Path, seed: int = 0, gain: float = 1.5) -> Path:
-    """A checkpoint in float16 of a network with three classes.
+def write_checkpoint(
+    path: Path, seed: int = 0, gain: float = 1.5, structure: dict[str, Any] = STRUCTURE, names: Sequence[str] = NAMES
+) -> Path:
+    """A checkpoint in float16 of a network, by default one with three classes.
 
     `gain` is that of the convolutions: about 1.5 keeps activations alive and damps rounding, as training does; at 4
     they grow from layer to layer until a rounding decides of scores.
@@ -39,7 +42,7 @@ def write_checkpoint(path: Path, seed: int = 0, gain: float = 1.5) -> Path:
     from boxmill.models.yolov9 import build
 
     torch.manual_seed(seed)
-    network = build(STRUCTURE)
+    network = build(structure)
     with torch.no_grad():
         for key, value in network.state_dict().items():
             if key.endswith("dfl.conv.weight"):
@@ -50,7 +53,7 @@ def write_checkpoint(path: Path, seed: int = 0, gain: float = 1.5) -> Path:
                 value.copy_(torch.randn_like(value) * 0.1)
     with mock.patch.dict(sys.modules, {name: ModuleType(name) for name in ("models", "models.yolo", "models.common")}):
         official = _official(network.half(), "DetectionModel")
-        official.yaml, official.names, official.nc = STRUCTURE, list(NAMES), len(NAMES)
+        official.yaml, official.names, official.nc = structure, list(names), len(names)
         layers = _official(torch.nn.Module(), "Sequential")
         layers._modules.update(official._modules.pop("model")._modules)
         official._modules["model"] = layers

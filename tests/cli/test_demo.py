@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 from boxmill.cli import run_command
-from boxmill.demo.glyphs import find_font
+from boxmill.demo.glyphs import find_font, load_atlas
 from boxmill.errors import SourceError
 
 
@@ -67,3 +68,11 @@ def test_an_interruption_promises_no_resume(
     monkeypatch.setattr("boxmill.demo.glyphs.load_atlas", interrupted)
     assert run_command(["demo", "scenes", str(tmp_path / "shop"), "--images", "3"]) == 5
     assert capfd.readouterr().err == "boxmill: interrupted, not finished\n"
+
+
+def test_glyphs_are_written_for_machines_without_the_font(tmp_path: Path, monkeypatch, capfd) -> None:
+    monkeypatch.setattr("boxmill.demo.glyphs.draw_glyph", lambda font, character: np.full((9, 9, 4), 255, np.uint8))
+    assert run_command(["demo", "glyphs", str(tmp_path / "glyphs.npz"), "--font", "any.ttf"]) == 0
+    assert load_atlas(tmp_path / "glyphs.npz")["\N{DOG}"].size == (9, 9)
+    assert run_command(["demo", "glyphs", str(tmp_path / "glyphs.zip")]) == 2
+    assert ".npz" in capfd.readouterr().err

@@ -64,6 +64,17 @@ def test_of_several_at_once_one_converts_and_the_others_wait(home: Path, monkeyp
     assert target.read_bytes() == b"network"
 
 
+def test_a_float16_form_has_a_name_of_its_own(home: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[ConvertOptions] = []
+    monkeypatch.setattr(cache, "convert", lambda weights, target, options: asked.append(options))
+    for end in ("", "-fp16"):
+        cache.keep(weights, home / f"x-1{end}.onnx")
+    assert [one.precision for one in asked] == ["fp32", "fp16"]
+    kept = home / f"{file_sha256(weights)}-1-fp16.onnx"
+    kept.write_bytes(b"network")
+    assert cached_network(weights, lambda line: None, "fp16") == kept
+
+
 def test_what_the_converting_process_says_is_raised_here(home: Path, weights: Path, tmp_path: Path) -> None:
     damaged = tmp_path / "cut.pt"
     damaged.write_bytes(weights.read_bytes()[:-2000])

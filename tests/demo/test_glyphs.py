@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from drawn import bitmap
 
 from boxmill.demo import glyphs
-from boxmill.demo.glyphs import draw_glyph, every_glyph, load_atlas
+from boxmill.demo.glyphs import draw_glyph, every_glyph, load_atlas, sheet
 from boxmill.errors import SourceError
 
 
@@ -61,3 +62,32 @@ def test_without_pillow_the_message_says_what_to_install(monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(SourceError, match=r"boxmill\[demo\]"):
         draw_glyph(tmp_path / "any.ttf", "x")
+
+
+@pytest.fixture
+def drawn_font(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A font that every machine has."""
+    monkeypatch.setattr(glyphs, "draw_glyph", lambda font, character: bitmap(character))
+    return Path("drawn.ttf")
+
+
+def test_a_sheet_stands_for_the_font(drawn_font: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "glyphs.npz").write_bytes(sheet(drawn_font))
+    expected = load_atlas(drawn_font)
+    monkeypatch.setattr(glyphs, "draw_glyph", None)
+    found = load_atlas(tmp_path / "glyphs.npz")
+    assert found.glyphs.keys() == expected.glyphs.keys()
+    for character, glyph in expected.glyphs.items():
+        assert [one.tobytes() for one in found[character].levels] == [one.tobytes() for one in glyph.levels]
+
+
+def test_a_sheet_that_lacks_a_glyph_or_is_none_is_named(drawn_font: Path, tmp_path: Path) -> None:
+    (tmp_path / "short.npz").write_bytes(sheet(drawn_font, "ab"))
+    with pytest.raises(SourceError, match=r"short\.npz.*U\+0063"):
+        load_atlas(tmp_path / "short.npz", "abc")
+    (tmp_path / "none.npz").write_bytes(b"no")
+    with pytest.raises(SourceError, match=r"none\.npz"):
+        load_atlas(tmp_path / "none.npz")
+    np.savez(tmp_path / "flat.npz", **{"U+0061": np.zeros((4, 4))})
+    with pytest.raises(SourceError, match=r"U\+0061 is float64 \(4, 4\)"):
+        load_atlas(tmp_path / "flat.npz", "a")

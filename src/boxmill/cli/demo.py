@@ -64,7 +64,7 @@ def scenes(
     workers
         Processes. Default: one for each core.
     font
-        File of the font. Default: where the system has it.
+        File of the font, or what `boxmill demo glyphs` made of it. Default: where the system has it.
     quiet
         Print nothing but errors.
     """
@@ -82,6 +82,40 @@ def scenes(
     if not quiet:
         spent = perf_counter() - started
         print(f"{images} scenes with {things} things in {spent:.1f} s: {folder / GROUND_TRUTH}", file=sys.stderr)
+    return 0
+
+
+@demo.command
+def glyphs(
+    target: Path,
+    /,
+    *,
+    font: Path | None = None,
+) -> int:
+    """Write the glyphs of the font Noto Color Emoji that scenes need into one file, for machines without the font.
+
+    Examples:
+
+        boxmill demo glyphs glyphs.npz
+
+        boxmill demo scenes shop --font glyphs.npz
+
+    Scenes from the file are the bytes that they are from the font. Exit codes: 0 written, 2 usage, 3 no font, 6 it
+    cannot be written.
+
+    Parameters
+    ----------
+    target
+        The file to write, ending in .npz. A file that is there is replaced.
+    font
+        File of the font. Default: where the system has it.
+    """
+    from boxmill.demo.glyphs import sheet
+    from boxmill.store import write_file
+
+    if target.suffix != ".npz":
+        raise UsageError(f"expected a file to write that ends in .npz, got {str(target)!r}")
+    write_file(target, sheet(font))
     return 0
 
 

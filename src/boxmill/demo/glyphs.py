@@ -6,8 +6,10 @@ Scenes of the same seed are the same bytes on the same versions of the font, Pil
 
 from __future__ import annotations
 
+import io
 import shutil
 import subprocess
+import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,7 @@ from boxmill.demo.classes import CLASSES, CLUTTER, CLUTTER_HELD_OUT, CLUTTER_MOR
 from boxmill.errors import SourceError, UsageError
 from boxmill.types import UInt8
 
-__all__ = ["Atlas", "Glyph", "draw_glyph", "every_glyph", "find_font", "load_atlas"]
+__all__ = ["Atlas", "Glyph", "draw_glyph", "every_glyph", "find_font", "load_atlas", "sheet"]
 
 _FAMILY = "Noto Color Emoji"
 _PLACES = (
@@ -28,6 +30,7 @@ _PLACES = (
 )
 _STRIKE = 109  # pixels per em of the font's bitmaps; FreeType has no other size of them
 _CANVAS = (136, 128)  # width, height of one bitmap
+_SHEET = ".npz"
 _SMALLEST = 8  # pixels; the levels of a glyph end above this
 
 
@@ -115,7 +118,8 @@ def load_atlas(font: Path | None = None, characters: Iterable[str] | None = None
     """Draws every glyph once, which takes about a second.
 
     Args:
-        font: file of a colour emoji font with bitmaps of 109 pixels per em; `find_font()` by default.
+        font: file of a colour emoji font with bitmaps of 109 pixels per em, or a `sheet` of its glyphs (.npz);
+            `find_font()` by default.
         characters: only these; by default all that scenes need.
 
     Raises:
@@ -123,7 +127,42 @@ def load_atlas(font: Path | None = None, characters: Iterable[str] | None = None
     """
     place = find_font() if font is None else font
     wanted = every_glyph() if characters is None else characters
+    if place.suffix == _SHEET:
+        return Atlas.from_bitmaps(_read_sheet(place, wanted))
     return Atlas.from_bitmaps({character: draw_glyph(place, character) for character in wanted})
+
+
+def sheet(font: Path | None = None, characters: Iterable[str] | None = None) -> bytes:
+    """Every glyph that scenes need, as the bytes of an .npz file: with it they are made where the font is missing.
+
+    Args and errors are those of `load_atlas`. The font's licence is that of its glyphs too.
+    """
+    place = find_font() if font is None else font
+    wanted = every_glyph() if characters is None else characters
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **{_sheet_name(character): draw_glyph(place, character) for character in wanted})
+    return buffer.getvalue()
+
+
+def _sheet_name(character: str) -> str:
+    return f"U+{ord(character):04X}"
+
+
+def _read_sheet(place: Path, wanted: Iterable[str]) -> dict[str, UInt8]:
+    """Raises SourceError."""
+    try:
+        with np.load(place, allow_pickle=False) as file:
+            found = {character: file[_sheet_name(character)] for character in wanted}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise SourceError(
+            f"cannot use {str(place)!r} as a sheet of glyphs: {error}; write one with this version's boxmill demo glyphs"
+        ) from error
+    for character, bitmap in found.items():
+        if bitmap.dtype != np.uint8 or bitmap.ndim != 3 or bitmap.shape[2] != 4:
+            raise SourceError(
+                f"{str(place)!r}: {_sheet_name(character)} is {bitmap.dtype} {bitmap.shape}, expected uint8 (h, w, 4)"
+            )
+    return found
 
 
 def draw_glyph(font: Path, character: str) -> UInt8:
