@@ -155,7 +155,7 @@ def _read_sheet(place: Path, wanted: Iterable[str]) -> dict[str, UInt8]:
             found = {character: file[_sheet_name(character)] for character in wanted}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise SourceError(
-            f"cannot use {str(place)!r} as a sheet of glyphs: {error}; write one with this version's boxmill demo glyphs"
+            f"cannot use {str(place)!r} as a sheet of glyphs: {error}; this version's boxmill demo glyphs writes one"
         ) from error
     for character, bitmap in found.items():
         if bitmap.dtype != np.uint8 or bitmap.ndim != 3 or bitmap.shape[2] != 4:
