@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -140,7 +141,8 @@ def sheet(font: Path | None = None, characters: Iterable[str] | None = None) -> 
     place = find_font() if font is None else font
     wanted = every_glyph() if characters is None else characters
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **{_sheet_name(character): draw_glyph(place, character) for character in wanted})
+    bitmaps: dict[str, Any] = {_sheet_name(character): draw_glyph(place, character) for character in wanted}
+    np.savez_compressed(buffer, **bitmaps)
     return buffer.getvalue()
 
 
