@@ -43,6 +43,7 @@ __all__ = [
     "check_batch",
     "check_output",
     "engine_device",
+    "engine_devices",
     "fingerprint",
     "json_style",
     "make_postprocessor",
@@ -282,11 +283,16 @@ _RUNTIMES: Mapping[str, Callable[[RunSettings, Resolution, int], Runtime]] = {
 }
 
 
-def engine_device(engine: EngineSettings) -> str:
-    """Where the network computes: cpu or cuda:N. Raises UsageError where there is no such device."""
+def engine_devices(engine: EngineSettings) -> tuple[str, ...]:
+    """Where the network computes: cpu or cuda:N, or several GPUs. Raises UsageError where there is no such device."""
     if engine.runtime == "torch" or (engine.runtime == "onnxruntime" and engine.device not in ("auto", "cpu")):
-        return effective_device(engine.device)
-    return "cpu"
+        return tuple(effective_device(name) for name in engine.devices)
+    return ("cpu",)
+
+
+def engine_device(engine: EngineSettings) -> str:
+    """The first of `engine_devices`: all are of one kind. Raises UsageError where one of them is not there."""
+    return engine_devices(engine)[0]
 
 
 def check_batch(engine: EngineSettings) -> None:
@@ -303,7 +309,7 @@ def _precision(engine: EngineSettings) -> str:
     if engine.runtime == "onnxruntime":
         check_available(engine.precision, engine_device(engine))
     if engine.runtime == "torch":
-        return torch_precision(engine.precision, effective_device(engine.device))
+        return torch_precision(engine.precision, engine_device(engine))
     return effective_precision(engine.precision) if engine.runtime == "openvino" else "fp32"
 
 
@@ -332,7 +338,7 @@ def _torch_fields(engine: EngineSettings) -> dict[str, object]:
         return {"device": "cuda"}
     if engine.runtime != "torch":
         return {}
-    return {"device": effective_device(engine.device).partition(":")[0], "compile": engine.compile}
+    return {"device": engine_device(engine).partition(":")[0], "compile": engine.compile}
 
 
 def _plain(fields: dict[str, object]) -> dict[str, object]:

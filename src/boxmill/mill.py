@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 from boxmill.api import (
     check_batch,
     check_output,
+    engine_devices,
     fingerprint,
     json_style,
     make_postprocessor,
@@ -23,7 +24,8 @@ from boxmill.api import (
     with_network,
     worker_count,
 )
-from boxmill.engine import Ending, Gauges, Limits, Progress, Supervisor, TimeTable, WorkerProcess, start_worker
+from boxmill.devices import DeviceFacts, settings_at
+from boxmill.engine import Ending, Limits, Progress, Start, Supervisor, WorkerProcess, start_worker
 from boxmill.errors import BoxmillError
 from boxmill.models import Resolution
 from boxmill.render import font_advice
@@ -103,17 +105,22 @@ class Mill:
         }
         self.run: OpenRun = open_run(Request(settings.source, settings.output, fields, description))
         self.shown["workers"] = worker_count(settings, self.run.manifest.total)
+        devices = engine_devices(settings.engine)
+        self._devices = devices if len(devices) > 1 else ()
+        if self._devices:
+            self.shown["devices"] = self._devices
         self._worker = worker
         self._choices = _decide(settings, self.run)
         names = self.resolution.spec.names
         files = JsonFiles(self.run.directory, names, self._style) if self._choices.image_json else None
         self._ledger = RunLedger(self.run.directory, self.run.epoch, self.run.states, files)
         self._before = self.run.states.finished()
-        self._facts: Mapping[str, Any] = {}
-        self._gauges: Gauges | None = None
+        self._facts = DeviceFacts()
+        self._results = self.run.states.counts.processed  # as far as is known
         if settings.output.save_img and (advice := font_advice(names)):
             self.resolution = replace(self.resolution, warnings=(*self.resolution.warnings, advice))
-        self._supervisor = Supervisor(self._spawn, self._ledger, self.run.manifest.total, self._choices.limits)
+        total, limits = self.run.manifest.total, self._choices.limits
+        self._supervisor = Supervisor(self._spawn, self._ledger, total, limits, self._devices)
 
     def stop(self) -> None:
         """First: finish what is under way. Second: stop now. May be called by a signal handler."""
@@ -128,9 +135,9 @@ class Mill:
         states = self.run.states
         suspects = [index for index in states.attempts if not self._ledger.finished(index)]
         try:
-            return self._supervisor.execute(suspects, lambda progress: self._look(progress, observe), self._take_facts)
+            return self._supervisor.execute(suspects, lambda progress: self._look(progress, observe), self._facts.take)
         finally:
-            self._ledger.refresh()
+            self._ledger.refresh_all()
             self._ledger.close()
 
     def finish(self, ending: Ending) -> dict[str, Any]:
@@ -191,8 +198,8 @@ class Mill:
             "waits": table.waits,
             "unexplained": table.unexplained,
             "cpu": table.cpu,
-            "startup": {key: value for key, value in self._facts.items() if key not in ("workers", "device")},
-            **self._device(table),
+            "startup": self._facts.startup(),
+            **self._facts.summary(ending),
             "restarts": ending.restarts,
             "deaths": dict(ending.deaths),
             "peak_memory": ending.peak_memory,
@@ -214,23 +221,10 @@ class Mill:
             self.run.newcomers.abandon()
         self.run.lock.close()
 
-    def _take_facts(self, facts: Mapping[str, Any]) -> None:
-        self._facts = facts
-        if self._gauges is None and "device" in facts:
-            self._gauges = Gauges(facts["device"]["uuid"])
-
     def _look(self, progress: Progress, observe: Callable[[Progress], None]) -> None:
+        self._results = progress.done - progress.failed
         observe(progress)
-        if self._gauges is not None:
-            self._gauges.sample()
-
-    def _device(self, table: TimeTable) -> dict[str, Any]:
-        """What a device did; nothing where there was none."""
-        if self._gauges is None or table.device_busy is None:
-            return {}
-        idle = 1 - table.device_busy / table.wall if table.wall else 0.0
-        known = {key: value for key, value in self._facts["device"].items() if key != "uuid"}
-        return {"device": {**known, "busy": table.device_busy, "idle_share": idle, **self._gauges.summary()}}
+        self._facts.sample()
 
     def _open_log(self) -> int:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
@@ -239,19 +233,23 @@ class Mill:
         except OSError:  # a full disk must not be the end of a worker that might still say so properly
             return os.open(os.devnull, flags)
 
-    def _spawn(self, suspects: list[int]) -> WorkerProcess:
-        run = self.run
-        self._ledger.refresh()
+    def _spawn(self, start: Start) -> WorkerProcess:
+        run, settings = self.run, self.settings
+        if self._devices:
+            settings = settings_at(settings, self._devices, start.place, self.shown["workers"])
+        self._ledger.refresh(start.place)
         log = self._open_log()
         order = Order(
-            settings=self.settings,
+            settings=settings,
             directory=run.directory,
             root=None if run.moved_to is None else os.fsdecode(run.moved_to),
             epoch=run.epoch,
-            writer=self._ledger.next_writer(),
-            suspects=tuple(suspects),
+            writer=self._ledger.next_writer(start.place),
+            suspects=tuple(start.suspects),
             retry_failed=self.settings.output.retry_failed,
             image_json=self._choices.image_json,
+            share=None if start.share is None else tuple(start.share),
+            rehearse=start.share is None or not self._results,
         )
         try:
             return start_worker(self._worker, order.document(), inherit=(run.lock.descriptor,), output=log)
@@ -264,5 +262,6 @@ def _decide(settings: RunSettings, run: OpenRun) -> _Choices:
     image_json = run.manifest.total <= MAX_JSON_FILES if asked is None else asked
     limits = Limits(image_timeout=settings.engine.effective_image_timeout)
     if settings.engine.memory_limit is not None:
-        limits = Limits(settings.engine.effective_image_timeout, memory=int(settings.engine.memory_limit * 2**30))
-    return _Choices(image_json, limits)
+        limits = replace(limits, memory=int(settings.engine.memory_limit * 2**30))
+    # what several workers hold at the same time is held by one machine
+    return _Choices(image_json, replace(limits, memory=limits.memory // len(settings.engine.devices)))

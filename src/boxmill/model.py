@@ -71,6 +71,11 @@ def load(weights: str | os.PathLike[str] | None = None, **options: Unpack[ModelO
         ModelError: weights, card and labels do not fit together, or the network does not run.
     """
     chosen = python_settings("", weights, options, ModelOptions)
+    if len(chosen.engine.devices) > 1:
+        raise UsageError(
+            f"device: expected one device, got {chosen.engine.device!r}: a loaded model computes in this process; "
+            "give one of them, or use boxmill.run, which keeps a process at each"
+        )
     return Model(chosen)
 
 

@@ -101,13 +101,18 @@ class EngineSettings:
 
     runtime: RuntimeName = "openvino"
     precision: Precision = "auto"
-    device: str = "auto"  # of the torch and onnxruntime runtimes: cpu, cuda, cuda:N
+    device: str = "auto"  # of the torch and onnxruntime runtimes: cpu, cuda, cuda:N, N, several GPUs with commas
     batch: int | None = None  # images that go through a GPU together; None: found by measuring
     compile: bool = False  # of the torch runtime: torch.compile
     workers: int | None = None
     fast_decode: bool = False  # JPEGs no larger than the network needs them; changes scores
     image_timeout: float | None = None  # seconds; an image that takes longer loses its process
     memory_limit: float | None = None  # GiB that the worker process may hold
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """What `device` names, as it was written: several, or one."""
+        return tuple(name.strip() for name in self.device.split(","))
 
     @property
     def effective_image_timeout(self) -> float:
@@ -245,6 +250,10 @@ def _check_choices(chosen: RunSettings) -> None:
 
 
 def _check_device(engine: EngineSettings) -> None:
+    if not isinstance(engine.device, str):
+        raise UsageError(f"--device: expected text such as 'cuda:1' or '0,1', got {engine.device!r}")
+    if len(engine.devices) > 1:
+        _check_devices(engine)
     if engine.runtime == "torch":
         return
     if engine.device not in ("auto", "cpu") and engine.runtime != "onnxruntime":
@@ -253,6 +262,24 @@ def _check_device(engine: EngineSettings) -> None:
         )
     if engine.compile:
         raise UsageError("--compile: only for --runtime torch; leave it out")
+
+
+def _check_devices(engine: EngineSettings) -> None:
+    """Several: GPUs only, each once. That there are such GPUs is checked by whoever sees them."""
+    seen = dict[str, str]()
+    for name in engine.devices:
+        if not re.fullmatch(r"(cuda:)?\d{1,3}", name):
+            raise UsageError(
+                f"--device {engine.device}: expected numbers of GPUs, such as 0,1 or cuda:0,cuda:1, got {name!r} "
+                "among them; cpu and auto stand alone"
+            )
+        number = f"cuda:{int(name.removeprefix('cuda:'))}"
+        if number in seen:
+            raise UsageError(
+                f"--device {engine.device}: expected each GPU once, {seen[number]} and {name} are the same; "
+                "leave one of them out"
+            )
+        seen[number] = name
 
 
 def _check_output(output: OutputSettings) -> None:

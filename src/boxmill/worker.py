@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from time import monotonic, perf_counter
 from typing import Any
@@ -23,6 +23,7 @@ from boxmill.convert import cache_folder
 from boxmill.engine import (
     DEVICE_FAULT,
     BatchSizes,
+    Handed,
     Job,
     Progress,
     RememberedSizes,
@@ -34,29 +35,27 @@ from boxmill.engine import (
     prove,
 )
 from boxmill.engine.pipeline import Decoder, Sink
-from boxmill.errors import ImageError, UsageError
+from boxmill.errors import ImageError, ModelError, UsageError
 from boxmill.images import DecodeLimits, configure_opencv, decode, geometry, read_header, wanted_by
+from boxmill.inputs import HandedInputs, Inputs, OpenInputs, Place
+from boxmill.models import Resolution
 from boxmill.render import Painter
 from boxmill.runtimes import Runtime
 from boxmill.runtimes.device import DeviceRuntime
 from boxmill.settings import RunSettings
-from boxmill.sources import ArchiveReader, read_file, refused_item
 from boxmill.store import (
     CropFiles,
     DumpHeader,
     HeadFiles,
-    Input,
     JournalWriter,
     JsonFiles,
-    Manifest,
     PictureFiles,
     TextFiles,
     file_sha256,
-    load,
     printable,
     seen,
 )
-from boxmill.types import Archive, EncodedItem, Frame, InputSpec, Outcome
+from boxmill.types import EncodedItem, Frame, InputSpec, Outcome
 
 __all__ = ["Order", "main"]
 
@@ -76,6 +75,8 @@ class Order:
     suspects: tuple[int, ...]  # inputs to take alone first
     retry_failed: bool  # inputs that failed in earlier epochs are open again
     image_json: bool
+    share: tuple[int, ...] | None  # inputs to begin with, more are handed out; None: whatever is open
+    rehearse: bool  # with a share: whether the run has no result yet
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
@@ -134,30 +135,56 @@ def main(arguments: Sequence[str], decoder: Decoder | None = None) -> int:
     link = WorkerLink(int(arguments[0]), int(arguments[1]))
     order = Order.of(link.receive())
     stopper = _Stopper()
-    link.watch(stopper.stop)
-    return link.conclude(lambda: _work(order, link, stopper, decoder))
+    handed = None if order.share is None else Handed(order.share)
+    link.watch(stopper.stop, handed)
+    return link.conclude(lambda: _work(_Desk(order, link, stopper, handed), decoder))
 
 
-def _work(order: Order, link: WorkerLink, stopper: _Stopper, decoder: Decoder | None) -> TimeTable:
+@dataclass(frozen=True, slots=True)
+class _Desk:
+    """What a worker was given."""
+
+    order: Order
+    link: WorkerLink
+    stopper: _Stopper
+    handed: Handed | None
+
+    def inputs(self, limits: DecodeLimits) -> Inputs:
+        """What there is to read."""
+        order = self.order
+        root = None if order.root is None else os.fsencode(order.root)
+        place = Place(order.directory, root, limits.max_bytes)
+        if self.handed is not None and order.share is not None:
+            return HandedInputs(place, order.suspects, order.share, self.handed)
+        return OpenInputs(place, order.suspects, order.epoch if order.retry_failed else 0)
+
+    def rehearses(self, inputs: Inputs) -> bool:
+        """Whether one image goes through the whole chain before all else: one result says that the model works."""
+        return inputs.untried and self.order.rehearse
+
+
+def _work(desk: _Desk, decoder: Decoder | None) -> TimeTable:
     start = perf_counter()
     configure_opencv()
     keep_freed_memory()
+    order, link = desk.order, desk.link
     settings = order.settings
     resolution = resolve_model(settings.model, settings.engine.runtime)
     spec, rect, limits = resolution.spec, resolution.rect, DecodeLimits()
-    inputs = _Inputs(order, limits)
+    inputs = desk.inputs(limits)
+    suspects = inputs.suspects()
     workers = worker_count(settings, inputs.total)
-    runtime = make_runtime(settings, resolution, workers)
+    runtime = _open_runtime(settings, resolution, workers)
     loaded = perf_counter()
     postprocessor = make_postprocessor(settings, spec)
-    network = _likely_shape(inputs.first(), spec.input, rect=rect)
+    network = _likely_shape(next(chain(inputs.first(), suspects), None), spec.input, rect=rect)
     prove(runtime, postprocessor, network)
     shown = shown_conf(settings, spec)
     journal = JournalWriter(order.directory, order.epoch, order.writer, link.kept, shown)
     job = Job(
         items=inputs.open(),
         total=inputs.total,
-        alone=inputs.suspects(),
+        alone=suspects,
         runtime=runtime,
         postprocessor=postprocessor,
         store=WorkerStore(journal, _files(order, spec.names), shown),
@@ -169,14 +196,15 @@ def _work(order: Order, link: WorkerLink, stopper: _Stopper, decoder: Decoder | 
         decode=decoder or _decoder(settings, spec.input, rect=rect),
         reporter=link,
         warm_up=network,
+        handed=desk.handed,
     )
     remembered, sizes = _batch_sizes(settings, runtime)
     try:
         run = StagedRun(job, runtime, sizes) if isinstance(runtime, DeviceRuntime) else Run(job)
-        if not inputs.states.counts.processed:  # one result says that the model works
-            run.rehearse(islice(inputs.open(), _REHEARSED))
+        if desk.rehearses(inputs):
+            run.rehearse(islice(inputs.first(), _REHEARSED))
         run.warm_up()
-        stopper.attach(run)
+        desk.stopper.attach(run)
         times = {"workers": workers, "load": loaded - start, "warm-up": perf_counter() - loaded}
         link.ready({**times, **_device_facts(runtime)})
         return run.execute(_TimesReport(link, run).observe)
@@ -184,6 +212,18 @@ def _work(order: Order, link: WorkerLink, stopper: _Stopper, decoder: Decoder | 
         journal.close()
         if remembered is not None:
             remembered.save(sizes.found())
+
+
+def _open_runtime(settings: RunSettings, resolution: Resolution, workers: int) -> Runtime:
+    """Raises ModelError, also where the device refuses before it has computed anything."""
+    try:
+        return make_runtime(settings, resolution, workers)
+    except RuntimeError as error:  # what PyTorch raises for a device that is not there, taken, or full
+        problem = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(
+            f"the network cannot be loaded on the device {settings.engine.device}: {problem}; "
+            "end other programs on that device, or give another --device"
+        ) from error
 
 
 def _batch_sizes(settings: RunSettings, runtime: Runtime) -> tuple[RememberedSizes | None, BatchSizes]:
@@ -265,44 +305,6 @@ class _TimesReport:
         if monotonic() - self._last >= _TIMES_INTERVAL:
             self._last = monotonic()
             self._link.times(self._run.table())
-
-
-class _Inputs:
-    """What is left of a run's frozen inputs, as items; an archive is opened once."""
-
-    def __init__(self, order: Order, limits: DecodeLimits) -> None:
-        root = None if order.root is None else os.fsencode(order.root)
-        self._manifest = Manifest(order.directory, root)
-        self.total = self._manifest.total
-        self.states = load(order.directory, self.total, retry_before=order.epoch if order.retry_failed else 0)
-        self._suspects = frozenset(order.suspects)
-        self._max_bytes, self._moved = limits.max_bytes, root is not None
-        self._readers: dict[Archive, ArchiveReader] = {}
-
-    def open(self) -> Iterator[EncodedItem]:
-        """Those without an outcome and without suspicion, in order; each is made shortly before it is read."""
-        open_inputs = self._manifest.open_inputs(self.states.status)
-        return (self._item(one) for one in open_inputs if one.index not in self._suspects)
-
-    def suspects(self) -> list[EncodedItem]:
-        """Those that have to be alone."""
-        return [self._item(one) for one in self._manifest if one.index in self._suspects] if self._suspects else []
-
-    def first(self) -> EncodedItem | None:
-        """The first without an outcome."""
-        first = next(self._manifest.open_inputs(self.states.status), None)
-        return None if first is None else self._item(first)
-
-    def _item(self, one: Input) -> EncodedItem:
-        if one.refused is not None:
-            return refused_item(one.index, one.key, *one.refused)
-        if one.archive is not None:
-            if one.archive not in self._readers:
-                self._readers[one.archive] = ArchiveReader(one.archive, self._max_bytes)
-            return self._readers[one.archive].item(one.index, one.key, one.member, one.size)
-        # copying a file may give it another time, so that only its size tells whether it is the same
-        mtime_ns = -1 if self._moved else one.mtime_ns
-        return EncodedItem(one.index, one.key, lambda: read_file(one.path, one.size, mtime_ns, self._max_bytes))
 
 
 def _likely_shape(first: EncodedItem | None, spec: InputSpec, *, rect: bool) -> tuple[int, int]:

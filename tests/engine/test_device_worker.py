@@ -9,7 +9,17 @@ from typing import Any
 
 from test_supervisor import FileLedger
 
-from boxmill.engine import DEVICE_FAULT, Ending, Limits, Supervisor, TimeTable, WorkerLink, WorkerProcess, start_worker
+from boxmill.engine import (
+    DEVICE_FAULT,
+    Ending,
+    Limits,
+    Start,
+    Supervisor,
+    TimeTable,
+    WorkerLink,
+    WorkerProcess,
+    start_worker,
+)
 from boxmill.runtimes.device import DeviceFault
 
 TESTS = Path(__file__).parents[1]
@@ -22,9 +32,9 @@ def supervise(folder: Path, inputs: list[str], **rates: float) -> tuple[FileLedg
 
     spawned: list[list[int]] = []
 
-    def spawn(suspects: list[int]) -> WorkerProcess:
-        spawned.append(suspects)
-        return start_worker(DEVICE_WORKER, {**job, "alone": suspects, "seed": len(spawned)})
+    def spawn(start: Start) -> WorkerProcess:
+        spawned.append(start.suspects)
+        return start_worker(DEVICE_WORKER, {**job, "alone": start.suspects, "seed": len(spawned)})
 
     return ledger, Supervisor(spawn, ledger, len(inputs), Limits()).execute()
 

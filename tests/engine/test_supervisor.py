@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from boxmill.engine import Limits, Supervisor, WorkerProcess, start_worker
+from boxmill.engine import Limits, Start, Supervisor, WorkerProcess, start_worker
 from boxmill.engine.clock import Clock, time_table
 from boxmill.engine.protocol import bye_line, times_line
 from boxmill.errors import BoxmillError, ModelError, OutputError
@@ -31,7 +31,7 @@ class FileLedger:
         self.failures: dict[int, tuple[str, str]] = {}
         self.refresh()
 
-    def refresh(self) -> None:
+    def refresh(self, place: int = 0) -> None:
         self.lines = [line.split() for line in self.path.read_text().splitlines()]
         self.ended = {int(index) for index, _ in self.lines}
 
@@ -70,9 +70,9 @@ class Bench:
         self.job = {"journal": str(self.ledger.path), "total": total, "evil": evil, "together": together}
         self.job |= {"bytes": 200 << 20, "pace": 0}
 
-    def spawn(self, suspects: list[int]) -> WorkerProcess:
-        self.asked.append(suspects)
-        return start_worker([*PYTHON, str(FAKE_WORKER)], {**self.job, "alone": suspects})
+    def spawn(self, start: Start) -> WorkerProcess:
+        self.asked.append(start.suspects)
+        return start_worker([*PYTHON, str(FAKE_WORKER)], {**self.job, "alone": start.suspects})
 
     def supervisor(self, **limits: Any) -> Supervisor:
         return Supervisor(self.spawn, self.ledger, self.total, Limits(**limits))
@@ -82,7 +82,7 @@ def scripted(folder: Path, script: str, total: int = 5) -> tuple[Supervisor, Fil
     """A supervisor whose workers all run `script`."""
     ledger = FileLedger(folder / "journal")
     command = [*PYTHON, "-c", LISTEN + script]
-    return Supervisor(lambda suspects: start_worker(command, {}), ledger, total, Limits()), ledger
+    return Supervisor(lambda start: start_worker(command, {}), ledger, total, Limits()), ledger
 
 
 def test_an_undisturbed_run_takes_one_worker(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_workers_that_die_between_inputs_end_the_run(tmp_path: Path) -> None:
 
 
 def test_where_every_input_kills_its_worker_the_run_gives_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("boxmill.engine.supervisor._DEATHS_WITHOUT_RESULT", 8)
+    monkeypatch.setattr("boxmill.engine.seat._DEATHS_WITHOUT_RESULT", 8)
     bench = Bench(tmp_path, 50, dict.fromkeys(range(50), "exit"), together=4)
     with pytest.raises(BoxmillError, match=r"8 times in a row .* exit code 3"):
         bench.supervisor().execute()
@@ -180,7 +180,7 @@ def test_where_every_input_kills_its_worker_the_run_gives_up(tmp_path: Path, mon
 def test_a_network_that_never_loads_is_killed(tmp_path: Path) -> None:
     ledger = FileLedger(tmp_path / "journal")
     command = [*PYTHON, "-c", LISTEN + "time.sleep(1000)"]
-    supervisor = Supervisor(lambda suspects: start_worker(command, {}), ledger, 1, Limits(start_timeout=0.1))
+    supervisor = Supervisor(lambda start: start_worker(command, {}), ledger, 1, Limits(start_timeout=0.1))
     with pytest.raises(BoxmillError, match=r"3 times in a row .*timeout"):
         supervisor.execute()
 
@@ -188,7 +188,7 @@ def test_a_network_that_never_loads_is_killed(tmp_path: Path) -> None:
 def test_a_network_larger_than_the_memory_limit_says_so_at_once(tmp_path: Path) -> None:
     ledger = FileLedger(tmp_path / "journal")
     command = [*PYTHON, "-c", LISTEN + "x = b'x' * (80 << 20); time.sleep(1000)"]
-    supervisor = Supervisor(lambda suspects: start_worker(command, {}), ledger, 1, Limits(memory=50 << 20))
+    supervisor = Supervisor(lambda start: start_worker(command, {}), ledger, 1, Limits(memory=50 << 20))
     with pytest.raises(BoxmillError, match=r"before its first image; at most 50 MiB"):
         supervisor.execute()
 

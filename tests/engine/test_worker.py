@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from test_supervisor import FileLedger
 
-from boxmill.engine import Limits, Supervisor, TimeTable, WorkerLink, WorkerProcess, start_worker
+from boxmill.engine import Limits, Start, Supervisor, TimeTable, WorkerLink, WorkerProcess, start_worker
 from boxmill.engine.worker import ORPHANED
 from boxmill.errors import BoxmillError, OutputError
 
@@ -35,8 +35,8 @@ def test_a_planted_input_fails_alone_in_the_real_loop(tmp_path: Path, evil: str,
     inputs[17] = evil
     job = {"journal": str(ledger.path), "inputs": inputs}
 
-    def spawn(suspects: list[int]) -> WorkerProcess:
-        return start_worker(EVIL_WORKER, {**job, "alone": suspects})
+    def spawn(start: Start) -> WorkerProcess:
+        return start_worker(EVIL_WORKER, {**job, "alone": start.suspects})
 
     ending = Supervisor(spawn, ledger, len(inputs), limits).execute()
     assert ledger.states() == {**dict.fromkeys(range(40), "ok"), 17: "failed"}

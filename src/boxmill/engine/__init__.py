@@ -5,13 +5,15 @@ from __future__ import annotations
 from boxmill.engine.allocator import keep_freed_memory
 from boxmill.engine.batch_size import BatchSizes
 from boxmill.engine.clock import STAGES, WAITS, TimeTable
+from boxmill.engine.handed import Handed
 from boxmill.engine.nvml import Gauges
 from boxmill.engine.pipeline import Job, Postprocess, Progress, Reporter, Run, Sink, Store
 from boxmill.engine.process import WorkerProcess, start_worker
 from boxmill.engine.rehearsal import inspect, prove
 from boxmill.engine.remembered import RememberedSizes
+from boxmill.engine.seat import Ledger, Part, Start
 from boxmill.engine.staged import StagedOptions, StagedRun
-from boxmill.engine.supervisor import Ending, Ledger, Supervisor
+from boxmill.engine.supervisor import Ending, Supervisor
 from boxmill.engine.watch import Limits
 from boxmill.engine.worker import DEVICE_FAULT, WorkerLink, die_with_parent
 
@@ -22,9 +24,11 @@ __all__ = [
     "BatchSizes",
     "Ending",
     "Gauges",
+    "Handed",
     "Job",
     "Ledger",
     "Limits",
+    "Part",
     "Postprocess",
     "Progress",
     "RememberedSizes",
@@ -33,6 +37,7 @@ __all__ = [
     "Sink",
     "StagedOptions",
     "StagedRun",
+    "Start",
     "Store",
     "Supervisor",
     "TimeTable",

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from types import TracebackType
 
-__all__ = ["STAGES", "WAITS", "Clock", "Lap", "TimeTable", "combined", "time_table"]
+__all__ = ["STAGES", "WAITS", "Clock", "Lap", "TimeTable", "combined", "side_by_side", "time_table"]
 
 STAGES = ("read", "decode", "preprocess", "model", "postprocess", "write")
 WAITS = ("next input", "last worker")  # for the shared feed; at the end, for workers that still have an image
+NO_WORKER = "no worker"  # of several devices: before its worker was ready, between two, after its last
 DEVICE_WAITS = ("images", "device")  # of the thread that feeds a device: for something to launch; for what is launched
 
 
@@ -89,6 +90,25 @@ def combined(tables: Iterable[TimeTable]) -> TimeTable:
     waits = {**dict.fromkeys(WAITS, 0.0), **_sums(table.waits for table in every)}
     cpu, unexplained = sum(table.cpu for table in every), sum(table.unexplained for table in every)
     busy = [table.device_busy for table in every if table.device_busy is not None]
+    return TimeTable(workers, wall, cpu, stages, waits, unexplained, sum(busy) if busy else None)
+
+
+def side_by_side(tables: Iterable[TimeTable]) -> TimeTable:
+    """One table for processes that ran at the same time, which is what `combined` made of each device's.
+
+    wall is that of the device that worked longest; by how much others worked less is a wait, NO_WORKER, so that
+    stages + waits + unexplained = workers * wall holds here too.
+    """
+    every = list(tables)
+    if len(every) == 1:
+        return every[0]
+    wall = max((table.wall for table in every), default=0.0)
+    stages = {**dict.fromkeys(STAGES, 0.0), **_sums(table.stages for table in every)}
+    waits = {**dict.fromkeys(WAITS, 0.0), **_sums(table.waits for table in every)}
+    waits[NO_WORKER] = sum(table.workers * (wall - table.wall) for table in every)
+    cpu, unexplained = sum(table.cpu for table in every), sum(table.unexplained for table in every)
+    busy = [table.device_busy for table in every if table.device_busy is not None]
+    workers = sum(table.workers for table in every)
     return TimeTable(workers, wall, cpu, stages, waits, unexplained, sum(busy) if busy else None)
 
 

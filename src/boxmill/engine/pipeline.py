@@ -16,6 +16,7 @@ from typing import Protocol, TypeVar
 from boxmill.engine.batching import BatchBuffer, HasGeometry, by_shape
 from boxmill.engine.clock import Clock, TimeTable, time_table
 from boxmill.engine.failures import StageFailed
+from boxmill.engine.handed import Handed
 from boxmill.engine.rehearsal import explained, inspect
 from boxmill.errors import BoxmillError, ModelError
 from boxmill.images import DecodeLimits, decode, geometry, preprocess
@@ -119,6 +120,7 @@ class Job:
     sink: Sink | None = None
     heads: HeadSink | None = None
     warm_up: tuple[int, int] | None = None  # network height and width that most images are likely to have
+    handed: Handed | None = None  # where `items` has its inputs from, if it waits for them
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +157,9 @@ class Run:
     def __init__(self, job: Job) -> None:
         self._job = job
         suspects = {item.index for item in job.alone}
-        self._lock = threading.Lock()  # guards the four below
+        self._taking = threading.Lock()  # guards the next; whoever holds it may have to wait for an input
         self._items = (item for item in job.items if item.index not in suspects)
+        self._lock = threading.Lock()  # guards the next, and `_working`
         self._done = self._failed = 0
         self._clocks = [Clock() for _ in range(job.workers)]
         self._start, self._cpu = perf_counter(), process_time()
@@ -173,6 +176,8 @@ class Run:
     def stop(self) -> None:
         """Finish what is under way and take no further input."""
         self._stopping.set()
+        if self._job.handed is not None:
+            self._job.handed.close()
 
     def warm_up(self) -> None:
         """Starts the workers and lets each put a grey image of `Job.warm_up` through the network.
@@ -285,7 +290,7 @@ class Run:
             self._detect(group, clock, buffer)
 
     def _take(self, clock: Clock) -> list[EncodedItem]:
-        with clock.wait("next input"), self._lock:
+        with clock.wait("next input"), self._taking:
             return [] if self._stopping.is_set() else list(islice(self._items, self._job.batch))
 
     def _leave(self) -> None:

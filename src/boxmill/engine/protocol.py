@@ -2,14 +2,15 @@
 
 Worker to supervisor: `ready {facts}`, `start I`, `end I` or `end I failed` or `leave I`, `kept N`, `times {…}`,
 `bye {…}`. Each line is one write of at most PIPE_BUF bytes (but for `ready` and `bye`, which come when no other thread
-reports), so lines of several threads never mix. Supervisor to worker: one JSON line, the job, then perhaps `stop`. The
-end of that pipe means that the supervisor is dead.
+reports), so lines of several threads never mix. Supervisor to worker: one JSON line, the job, then perhaps `stop`; and
+where it divides the inputs among several workers, `take I J` (the inputs from I to J, without J) and `last` (there will
+be no more). The end of that pipe means that the supervisor is dead.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, Protocol
 
@@ -17,6 +18,7 @@ from boxmill.engine.clock import TimeTable
 from boxmill.errors import BoxmillError, ModelError, OutputError, SourceError, UsageError
 
 __all__ = [
+    "LAST",
     "STOP",
     "Reports",
     "bye_line",
@@ -26,10 +28,13 @@ __all__ = [
     "leave_line",
     "ready_line",
     "start_line",
+    "take_lines",
+    "taken",
     "times_line",
 ]
 
 STOP = b"stop\n"
+LAST = b"last\n"
 
 _ERRORS: Mapping[str, type[BoxmillError]] = {
     error.__name__: error for error in (UsageError, SourceError, ModelError, OutputError, BoxmillError)
@@ -99,6 +104,27 @@ def bye_line(error: BoxmillError | None) -> bytes:
     name = next(kind.__name__ for kind in type(error).__mro__ if kind.__name__ in _ERRORS)
     errno = error.errno if isinstance(error, OSError) else None
     return b"bye " + json.dumps({"class": name, "message": str(error), "errno": errno}).encode() + b"\n"
+
+
+def take_lines(indices: Iterable[int]) -> Iterator[bytes]:
+    """Orders to take those inputs, ascending: a line for each stretch without a gap."""
+    first = end = -1
+    for index in indices:
+        if index != end:
+            if end > first:
+                yield b"take %d %d\n" % (first, end)
+            first = index
+        end = index + 1
+    if end > first:
+        yield b"take %d %d\n" % (first, end)
+
+
+def taken(line: bytes) -> range:
+    """What a line of `take_lines` orders; nothing if it is another order."""
+    match line.split():
+        case [b"take", first, end]:
+            return range(int(first), int(end))
+    return range(0)
 
 
 def deliver(line: bytes, to: Reports) -> None:

@@ -67,7 +67,11 @@ class StagedRun(Run):
         super().__init__(replace(job, workers=job.workers + 1, batch=1))
         self._device, self._sizes = device, sizes
         self._options = options or StagedOptions()
-        self._stock = Stock(self._options.most_pixels)
+        if job.handed is None:
+            self._stock = Stock(self._options.most_pixels)
+        else:  # whoever waited for an input would not finish what comes back
+            self._stock = Stock(self._options.most_pixels, job.handed.reserve)
+            job.handed.on_change(self._stock.inputs_came)
         self._clocks[0] = self._feeder = Clock.beside_a_device()  # the first thread is the one that feeds the device
         self._launched: deque[_Launched] = deque()  # oldest first; this and the next are that thread's alone
         self._again: deque[Sequence[Decoded]] = deque()  # batches that have to be launched anew, in parts

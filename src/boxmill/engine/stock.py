@@ -51,10 +51,12 @@ class Stock:
 
     Args:
         most_pixels: of source images, decoded and not back from the device.
+        reserve: whether there is an input to decode, which is then kept for the caller. After False, `inputs_came` has
+            to be called when that changes.
     """
 
-    def __init__(self, most_pixels: int) -> None:
-        self._most = most_pixels
+    def __init__(self, most_pixels: int, reserve: Callable[[], bool] = lambda: True) -> None:
+        self._most, self._reserve = most_pixels, reserve
         self._change = threading.Condition()  # guards all below
         self._waiting: dict[tuple[int, int], deque[Decoded]] = {}  # by network shape
         self._returned: deque[Returned] = deque()
@@ -70,7 +72,7 @@ class Stock:
                     return self._returned.popleft()
                 if self._over:
                     return False
-                if not self._no_more_inputs and self._pixels < self._most:
+                if not self._no_more_inputs and self._pixels < self._most and self._reserve():
                     self._decoding += 1
                     return True
                 self._change.wait()
@@ -89,6 +91,11 @@ class Stock:
         """An image that its taker decoded, and launches: it counts as if it had been taken from here."""
         with self._change:
             self._pixels += image.pixels
+
+    def inputs_came(self) -> None:
+        """Where `reserve` has said that there is none, there may be one now, or will never be."""
+        with self._change:
+            self._change.notify_all()
 
     def no_more_inputs(self) -> None:
         """The list is at its end, or the run was stopped."""

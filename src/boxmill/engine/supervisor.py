@@ -1,61 +1,32 @@
-"""Keeps one worker process at work until every input has ended, whatever a single input does to it.
+"""Keeps worker processes at work until every input has ended, whatever a single input does to them.
 
 A worker that crashes, hangs or eats the memory ends; the next one goes on from the journal. Inputs that were under way
 are suspects: the next worker takes them one at a time before all else. An input whose workers die three times while it
 is alone in them has failed for that reason, so a process that is killed from outside never blames an innocent image.
+
+There is one worker at a time, or one at each of several devices. Then no worker looks for inputs itself: the supervisor
+hands them out (`shares.py`), so that each has one owner and whoever is faster gets more. A worker that dies is replaced
+at its own device (`seat.py`); none takes a device's place silently.
 """
 
 from __future__ import annotations
 
-import signal
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any
 
-from boxmill.engine.clock import TimeTable, combined
+from boxmill.engine.clock import TimeTable, side_by_side
 from boxmill.engine.pipeline import Progress
 from boxmill.engine.process import WorkerProcess
-from boxmill.engine.protocol import STOP
+from boxmill.engine.seat import Hands, Ledger, Part, Seat, Start
+from boxmill.engine.shares import Shares
 from boxmill.engine.watch import Limits, Watch
-from boxmill.errors import BoxmillError
 
-__all__ = ["Ending", "Ledger", "Supervisor"]
+__all__ = ["Ending", "Supervisor"]
 
-_STEP = 0.1  # seconds between two looks at the worker; its reports wait in the pipe, 25,000 images/s fit
-_DEATHS_ALONE = 3  # until an input has failed
-_DEATHS_WITHOUT_SUSPECT = 3  # in a row, nothing kept and no input to blame: restarting does not help
-_DEATHS_WITHOUT_RESULT = 100  # in a row, nothing kept: it is not the inputs
-
-_MESSAGES = {
-    "crashed": "the worker process crashed on this image, alone, three times",
-    "timeout": "this image, alone, was not finished in time, three times",
-    "memory": "this image, alone, took more memory than allowed, three times",
-    "device": "the device failed on this image, alone, three times",
-}
-
-
-class Ledger(Protocol):
-    """What the journal says of each input. An error that it raises ends the run."""
-
-    def refresh(self) -> None:
-        """Reads again what is durable; called when a worker has died and another may start."""
-
-    def counts(self) -> tuple[int, int]:
-        """Inputs that have ended, and how many of those have failed."""
-
-    def finished(self, index: int) -> bool:
-        """Whether the input has ended, by a worker's journal or by `record_failure`."""
-
-    def attempts(self, index: int) -> int:
-        """How many workers have died while they had only this input, ever."""
-
-    def record_attempt(self, index: int, cause: str) -> None:
-        """One more did, of `cause`; durable when it returns."""
-
-    def record_failure(self, index: int, code: str, message: str) -> None:
-        """The input has failed; durable when it returns."""
+_STEP = 0.1  # seconds between two looks at a worker; its reports wait in the pipe, 25,000 images/s fit
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +38,8 @@ class Ending:
     table: TimeTable  # of all workers together; what one that died did last is missing
     restarts: int
     deaths: Mapping[str, int]  # by cause: crashed, timeout, memory, device
-    peak_memory: int  # bytes resident, the largest worker's, as seen every 100 ms
+    peak_memory: int  # bytes resident, of the workers at one time, as seen every 100 ms
+    parts: tuple[Part, ...]  # by device; one where there is one worker at a time
 
 
 def _ignore(_: object) -> None:
@@ -78,29 +50,29 @@ class Supervisor:
     """Supervises one run.
 
     Args:
-        spawn: starts a worker that takes the given suspects alone first, and then whatever else has not ended.
+        spawn: starts a worker that takes the given suspects alone first; then the share that it begins with and what is
+            handed to it, or, without a share, whatever else has not ended.
         ledger: the journal.
         total: number of inputs of the run.
         limits: what a worker may take.
+        devices: their names, where there are several: one worker for each, at the same time.
     """
 
     def __init__(
         self,
-        spawn: Callable[[list[int]], WorkerProcess],
+        spawn: Callable[[Start], WorkerProcess],
         ledger: Ledger,
         total: int,
         limits: Limits | None = None,
+        devices: Sequence[str] = (),
     ) -> None:
         self._spawn, self._ledger, self._total = spawn, ledger, total
-        self._limits = limits or Limits()
+        self._limits, self._devices = limits or Limits(), tuple(devices)
         self._stops = 0
-        self._tables: list[TimeTable] = []
+        self._seats: list[Seat] = []
         self._before = (0, 0)  # ended and failed when this execution began
-        self._base = (0, 0)  # the same when the present worker began
         self._began = 0.0
-        self._deaths: Counter[str] = Counter()
-        self._started = self._peak_memory = 0
-        self._without_result = self._without_suspect = 0  # deaths in a row
+        self._peak_memory = 0
 
     def stop(self) -> None:
         """First: finish what is under way, then end. Second: end now. May be called by a signal handler."""
@@ -123,87 +95,59 @@ class Supervisor:
             BoxmillError: what a worker reported (OutputError, ModelError, …), or workers die and no input is to blame.
         """
         self._began = perf_counter()
-        self._before = self._base = self._ledger.counts()
-        pending = list(suspects)
-        while not self._stops and self._base[0] < self._total:
-            watch = Watch(self._spawn(pending), pending, self._limits, on_ready)
-            self._attend(watch, observe)
-            if watch.gone is not None:
-                done = self._base[0] + watch.ended
-                break
-            pending = self._bury(watch, pending)
-        else:
-            done = self._base[0]
-        interrupted = bool(self._stops) and done < self._total
-        wall = perf_counter() - self._began
-        restarts = max(self._started - 1, 0)
-        return Ending(interrupted, wall, combined(self._tables), restarts, dict(self._deaths), self._peak_memory)
-
-    def _attend(self, watch: Watch, observe: Callable[[Progress], None]) -> None:
-        """Until the worker has exited; raises the error that it reported."""
-        self._started += 1
-        told = False
+        self._before = self._ledger.counts()
+        self._seats = self._seated(suspects, on_ready)
         try:
-            while watch.step(_STEP):
-                if self._stops and not told:
-                    watch.process.order(STOP)
-                    told = True
-                if self._stops > 1 and watch.verdict is None:
-                    watch.kill("stopped")
-                observe(self._progress(watch))
+            while self._turn():
+                observe(self._progress())
         finally:
-            watch.process.close()
-        observe(self._progress(watch))
-        self._peak_memory = max(self._peak_memory, watch.peak_memory)
-        if watch.table is not None:
-            self._tables.append(watch.table)
-        if watch.gone is not None and watch.gone[0] is not None:
-            raise watch.gone[0]
+            for seat in self._seats:
+                seat.close()
+        return self._ending()
 
-    def _progress(self, watch: Watch) -> Progress:
+    def _seated(self, suspects: Sequence[int], on_ready: Callable[[Mapping[str, Any]], None]) -> list[Seat]:
+        shares = None
+        if len(self._devices) > 1:
+            shares = Shares(self._total, self._ledger.finished, len(self._devices))
+            shares.claim(0, suspects)
+        hands = Hands(self._spawn, self._ledger, self._total, self._limits, on_ready, shares)
+        names = self._devices if shares is not None else ("",)
+        seats = [Seat(place, name, hands) for place, name in enumerate(names)]
+        seats[0].pending = list(suspects)
+        return seats
+
+    def _turn(self) -> bool:
+        """Looks at every worker once, after starting those that are missing; False when nobody works any more."""
+        for seat in self._seats:
+            if not self._stops and seat.waits:
+                seat.begin()
+        working = [(seat, seat.watch) for seat in self._seats if seat.watch is not None]
+        for seat, watch in working:
+            seat.step(_STEP / len(working), self._stops)
+            self._peak_memory = max(self._peak_memory, watch.peak_memory)
+        self._peak_memory = max(self._peak_memory, sum(watch.resident for _, watch in working))
+        return bool(working)
+
+    def _progress(self) -> Progress:
         seconds = perf_counter() - self._began
-        ended, failed = self._base
-        return Progress(ended + watch.durable, failed + watch.failed, self._total, seconds, self._before[0])
+        ended, failed = self._ledger.counts()
+        watches = self._not_in_ledger()
+        ended, failed = ended + sum(w.durable for w in watches), failed + sum(w.failed for w in watches)
+        return Progress(ended, failed, self._total, seconds, self._before[0])
 
-    def _bury(self, watch: Watch, pending: Sequence[int]) -> list[int]:
-        """After a death: who may be to blame, and what the next worker has to take alone."""
-        self._ledger.refresh()
-        under_way = [index for index in watch.running if not self._ledger.finished(index)]
-        if watch.verdict != "stopped":
-            self._deaths[watch.cause] += 1
-            for index in under_way:
-                if index in watch.suspects:
-                    self._blame(index, watch.cause)
-            self._consider_giving_up(watch, under_way)
-        self._base = self._ledger.counts()
-        fresh = [index for index in under_way if index not in watch.suspects]
-        return [index for index in (*pending, *fresh) if not self._ledger.finished(index)]
+    def _not_in_ledger(self) -> list[Watch]:
+        """The workers of which the ledger has not taken in what they did."""
+        return [watch for seat in self._seats for watch in (seat.watch, seat.left) if watch is not None]
 
-    def _blame(self, index: int, cause: str) -> None:
-        self._ledger.record_attempt(index, cause)
-        if self._ledger.attempts(index) >= _DEATHS_ALONE:
-            self._ledger.record_failure(index, cause, _MESSAGES[cause])
-
-    def _consider_giving_up(self, watch: Watch, under_way: Sequence[int]) -> None:
-        """Every death must bring the run forward: results kept, or an input suspected or blamed; but not for ever."""
-        self._without_result = 0 if watch.durable else self._without_result + 1
-        self._without_suspect = 0 if watch.durable or under_way else self._without_suspect + 1
-        if not (watch.begun or under_way) and watch.cause == "memory":
-            raise BoxmillError(
-                f"the worker took {watch.peak_memory / 2**20:.0f} MiB before its first image; "
-                f"at most {self._limits.memory / 2**20:.0f} MiB are allowed: use fewer workers or a smaller model"
-            )
-        deaths = max(self._without_suspect, self._without_result)
-        if self._without_suspect >= _DEATHS_WITHOUT_SUSPECT or self._without_result >= _DEATHS_WITHOUT_RESULT:
-            when = "after loading the network" if watch.begun else "before the network was loaded"
-            raise BoxmillError(
-                f"the worker process ended {deaths} times in a row without a result, the last time {when} "
-                f"({watch.cause}, {_status(watch.process.returncode)}); "
-                "everything kept so far is safe, and the same command resumes"
-            )
-
-
-def _status(returncode: int | None) -> str:
-    if returncode is not None and returncode < 0:
-        return f"signal {-returncode}, {signal.strsignal(-returncode)}"
-    return f"exit code {returncode}"
+    def _ending(self) -> Ending:
+        done = self._ledger.counts()[0] + sum(watch.ended for watch in self._not_in_ledger())
+        parts = tuple(seat.part for seat in self._seats)
+        return Ending(
+            interrupted=bool(self._stops) and done < self._total,
+            wall=perf_counter() - self._began,
+            table=side_by_side([part.table for part in parts]),
+            restarts=sum(max(seat.started - 1, 0) for seat in self._seats),
+            deaths=dict(sum((seat.deaths for seat in self._seats), Counter())),
+            peak_memory=self._peak_memory,
+            parts=parts,
+        )

@@ -48,10 +48,9 @@ class Watch:
         self.begun = False
         self.table: TimeTable | None = None
         self.gone: tuple[BoxmillError | None] | None = None  # what it said with its bye
-        self.peak_memory = 0  # bytes
+        self.resident = self.peak_memory = 0  # bytes
         self.verdict: str | None = None  # why it was killed, if from here
         self._limits, self._on_ready = limits, on_ready
-        self._resident = 0
         self._now, self._seen = 0.0, monotonic()  # seconds of watching; when that was last moved on
         self._said_bye = 0.0
 
@@ -109,7 +108,7 @@ class Watch:
         if self.process.returncode == DEVICE_FAULT:
             return "device"
         killed = self.process.returncode == -signal.SIGKILL
-        return "memory" if killed and 2 * self._resident > self._limits.memory else "crashed"
+        return "memory" if killed and 2 * self.resident > self._limits.memory else "crashed"
 
     def _advance(self) -> None:
         """Time during which the supervisor itself was stopped or starved is not held against the worker."""
@@ -129,9 +128,9 @@ class Watch:
             if self._now - self._said_bye > _GRACE:
                 self.kill("timeout")
             return
-        self._resident = resident(self.process.pid) or self._resident  # 0: it is dying right now
-        self.peak_memory = max(self.peak_memory, self._resident)
-        if self._resident > self._limits.memory:
+        self.resident = resident(self.process.pid) or self.resident  # 0: it is dying right now
+        self.peak_memory = max(self.peak_memory, self.resident)
+        if self.resident > self._limits.memory:
             self.kill("memory")
         elif self.running:
             if self._now - next(iter(self.running.values())) > self._limits.image_timeout:

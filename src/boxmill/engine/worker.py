@@ -16,7 +16,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from boxmill.engine.clock import TimeTable
+from boxmill.engine.handed import Handed
 from boxmill.engine.protocol import (
+    LAST,
     STOP,
     bye_line,
     end_line,
@@ -24,6 +26,7 @@ from boxmill.engine.protocol import (
     leave_line,
     ready_line,
     start_line,
+    taken,
     times_line,
 )
 from boxmill.errors import BoxmillError
@@ -56,8 +59,10 @@ class WorkerLink:
         job: dict[str, Any] = json.loads(line)
         return job
 
-    def watch(self, on_stop: Callable[[], None]) -> None:
+    def watch(self, on_stop: Callable[[], None], inputs: Handed | None = None) -> None:
         """From now on: calls `on_stop` when told to stop, and dies at once when the supervisor does.
+
+        `inputs`: where what is handed out goes; closed after the last.
 
         SIGINT and SIGTERM are left to the supervisor, which says `stop`: a service manager sends them to every process
         of a run, and the worker has to finish what is under way. Call it from the main thread.
@@ -65,12 +70,16 @@ class WorkerLink:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
         die_with_parent()
-        threading.Thread(target=self._listen, args=(on_stop,), daemon=True).start()
+        threading.Thread(target=self._listen, args=(on_stop, inputs), daemon=True).start()
 
-    def _listen(self, on_stop: Callable[[], None]) -> None:
+    def _listen(self, on_stop: Callable[[], None], inputs: Handed | None) -> None:
         while line := self._orders.readline():
             if line == STOP:
                 on_stop()
+            if inputs is not None:
+                inputs.add(taken(line))
+            if line == LAST and inputs is not None:
+                inputs.close()
         os._exit(ORPHANED)
 
     def ready(self, facts: Mapping[str, Any]) -> None:

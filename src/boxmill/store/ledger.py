@@ -19,7 +19,8 @@ __all__ = ["RunLedger"]
 class RunLedger:
     """The journal as the supervisor of one epoch sees it; for one thread, under the run's lock.
 
-    The supervisor writes as writer 0; `next_writer` gives out the numbers of its workers, one at a time.
+    The supervisor writes as writer 0; `next_writer` gives out the numbers of its workers: at each place (a device where
+    there are several) one works at a time.
     """
 
     def __init__(
@@ -31,24 +32,32 @@ class RunLedger:
         self._states = states
         self._files = files
         self._journal = Journal(directory, epoch, 0)
-        self._writer = 0  # of the worker that runs or ran last
-        self._absorbed = 0  # the last whose records are in `states`
+        self._writers = 0  # numbers given out
+        self._unread: dict[int, int] = {}  # place -> its worker, whose records are not in `states` yet
 
-    def next_writer(self) -> int:
-        """The number for a worker that is about to start; the last one has ended and was taken in by `refresh`."""
-        self._writer += 1
-        return self._writer
+    def next_writer(self, place: int = 0) -> int:
+        """The number for a worker that is about to start; the place's last one was taken in by `refresh`."""
+        assert place not in self._unread, "the last worker's records have been read"
+        self._writers += 1
+        self._unread[place] = self._writers
+        return self._writers
 
-    def refresh(self) -> None:
-        """Takes in what the last worker left; it must have ended.
+    def refresh(self, place: int = 0) -> None:
+        """Takes in what the place's last worker left; it must have ended.
 
         Raises:
             OutputError: its segments cannot be read or sealed; nothing acknowledged is lost.
         """
-        if self._absorbed < self._writer:
-            recover(self._directory, (self._epoch, self._writer))
-            self._states.absorb(self._directory, self._epoch, self._writer)
-            self._absorbed = self._writer
+        if place in self._unread:
+            writer = self._unread[place]
+            recover(self._directory, (self._epoch, writer))
+            self._states.absorb(self._directory, self._epoch, writer)
+            del self._unread[place]
+
+    def refresh_all(self) -> None:
+        """`refresh` for every place. Raises OutputError."""
+        for place in sorted(self._unread):
+            self.refresh(place)
 
     def counts(self) -> tuple[int, int]:
         """Inputs that have an outcome, and how many of those have failed."""
