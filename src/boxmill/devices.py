@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from boxmill.engine import Ending, Gauges
+from boxmill.engine import Ending, Gauges, Part
 from boxmill.settings import RunSettings
 
 __all__ = ["DeviceFacts", "settings_at"]
@@ -48,18 +48,22 @@ class DeviceFacts:
         return steps
 
     def summary(self, ending: Ending) -> dict[str, Any]:
-        """`device`, or `devices` where there are several: what each did; nothing where there is none."""
+        """`device`, or `devices` where there are several: what each did; nothing where there is none.
+
+        Of one whose workers all died before they told where the time went, it is not known how long it worked.
+        """
         wall = ending.table.wall  # for each, so that one that worked less has idled more
-        documents = []
-        for part in ending.parts:
-            name = part.device or next(iter(self._gauges), "")
-            if name not in self._gauges or part.table.device_busy is None:
-                continue
-            known = {key: value for key, value in self._facts[name]["device"].items() if key != "uuid"}
-            idle = 1 - part.table.device_busy / wall if wall else 0.0
-            did = {"images": part.kept} if part.device else {}
-            measured = self._gauges[name].summary()
-            documents.append({**known, **did, "busy": part.table.device_busy, "idle_share": idle, **measured})
         if len(ending.parts) > 1:
-            return {"devices": documents}
-        return {"device": documents[0]} if documents else {}
+            return {"devices": [{**self._did(part, part.device, wall), "images": part.kept} for part in ending.parts]}
+        (part,) = ending.parts
+        name = next(iter(self._gauges), None)
+        return {} if name is None or part.table.device_busy is None else {"device": self._did(part, name, wall)}
+
+    def _did(self, part: Part, name: str, wall: float) -> dict[str, Any]:
+        document: dict[str, Any] = {"name": name}
+        if name in self._facts:
+            document |= {key: value for key, value in self._facts[name]["device"].items() if key != "uuid"}
+        if part.table.device_busy is not None:
+            idle = 1 - part.table.device_busy / wall if wall else 0.0
+            document |= {"busy": part.table.device_busy, "idle_share": idle}
+        return document | (self._gauges[name].summary() if name in self._gauges else {})

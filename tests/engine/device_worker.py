@@ -48,8 +48,12 @@ def main() -> int:
     device = Device(SPEC, Faults(seed=order["seed"], memory=order["memory"]), most_images=8)
     device.usual = order["fault"]
     job = ordered_job(order, link, device, BoxStore(order["journal"], link), workers=2, decode=decode)
-    run = StagedRun(job, device, BatchSizes(most=8), StagedOptions(pauses=(0.0,) * 12))
-    return conclude(link, run, {}, interval=0.01)
+    run = StagedRun(job, device, BatchSizes(most=8), StagedOptions(pauses=(0.0,) * 40))
+    code = conclude(link, job, run, {"pid": os.getpid(), "place": order.get("place")}, interval=0.01)
+    if "faults" in order:  # how many there were: short memory, lost devices
+        with open(order["faults"], "a") as file:
+            file.write(f"{device.faults.out_of_memory} {device.faults.faults}\n")
+    return code
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def main() -> int:
     order = link.receive()
     runtime, store = FakeRuntime(SPEC), FileStore(order["journal"], link)
     job = ordered_job(order, link, runtime, store, workers=3, decode=decode)
-    return conclude(link, Run(job), {"runtime": runtime.name}, interval=0.2)
+    return conclude(link, job, Run(job), {"runtime": runtime.name}, interval=0.2)
 
 
 if __name__ == "__main__":

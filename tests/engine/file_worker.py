@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from boxmill.engine import Job, Run, StagedRun, TimeTable, WorkerLink
+from boxmill.engine import Handed, Job, Run, StagedRun, TimeTable, WorkerLink
 from boxmill.post import Postprocessor
 from boxmill.types import EncodedItem, Outcome
 
@@ -27,24 +27,31 @@ class FileStore:
 
 
 def ordered_job(order: dict[str, Any], link: WorkerLink, runtime: Any, store: FileStore, **parts: Any) -> Job:
-    """The inputs of the order that the store's file has no line of; those to be tried alone are in the order, too."""
-    with open(order["journal"]) as lines:
-        finished = {int(line.split()[0]) for line in lines}
+    """What is handed out, where the order has a share; else what the store's file has no line of. Suspects alone."""
+    every = list(_items(order["inputs"]))
+    handed = None if order.get("share") is None else Handed(order["share"])
     return Job(
-        items=(item for item in _items(order["inputs"]) if item.index not in finished),
-        total=len(order["inputs"]),
+        items=(every[index] for index in handed) if handed is not None else _left(every, order["journal"]),
+        total=len(every),
         runtime=runtime,
         postprocessor=Postprocessor(runtime.spec.head),
         store=store,
-        alone=[item for item in _items(order["inputs"]) if item.index in order["alone"]],
+        alone=[item for item in every if item.index in order["alone"]],
         reporter=link,
+        handed=handed,
         **parts,
     )
 
 
-def conclude(link: WorkerLink, run: Run | StagedRun, facts: dict[str, Any], interval: float) -> int:
+def _left(every: list[EncodedItem], journal: str) -> Iterator[EncodedItem]:
+    with open(journal) as lines:
+        finished = {int(line.split()[0]) for line in lines}
+    return (item for item in every if item.index not in finished)
+
+
+def conclude(link: WorkerLink, job: Job, run: Run | StagedRun, facts: dict[str, Any], interval: float) -> int:
     """Works until all is done or the supervisor says stop; the exit code."""
-    link.watch(run.stop)
+    link.watch(run.stop, job.handed)
     link.ready(facts)
 
     def work() -> TimeTable:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from placed import PlacedLedger
 from test_supervisor import FileLedger
 
 from boxmill.engine import (
@@ -52,6 +54,37 @@ def test_workers_whose_device_faults_are_replaced_and_nothing_is_lost(tmp_path: 
     assert rough.failures == {}
     assert rough.states() == calm.states()  # each input once, with the same boxes
     assert ending.table.device_busy is not None
+
+
+def test_a_thousand_faults_of_two_devices_lose_nothing_double_nothing_and_change_nothing(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]))
+    inputs = [str(number) for number in range(1, 901)]
+    (tmp_path / "one").mkdir()
+    one, _ = supervise(tmp_path / "one", inputs)
+    ledger, log = PlacedLedger(tmp_path, 2), tmp_path / "faults"
+    spawned, killed = list[Start](), list[int]()
+
+    def spawn(start: Start) -> WorkerProcess:
+        spawned.append(start)
+        job = {"inputs": inputs, "memory": 0.55, "fault": 0.01 if len(spawned) < 6 else 0.0, "seed": len(spawned)}
+        job |= {"alone": start.suspects, "share": start.share, "place": start.place}
+        return start_worker(DEVICE_WORKER, {**job, "journal": str(ledger.files[start.place]), "faults": str(log)})
+
+    def kill(facts: Mapping[str, Any]) -> None:
+        if facts["place"] == 1 and not killed:  # kill -9, beside all that goes wrong by itself
+            killed.append(facts["pid"])
+            os.kill(facts["pid"], 9)
+
+    ending = Supervisor(spawn, ledger, len(inputs), Limits(), ["cuda:0", "cuda:1"]).execute(on_ready=kill)
+    short, lost = (sum(map(int, column)) for column in zip(*map(str.split, log.read_text().splitlines()), strict=True))
+    assert short + lost >= 1000
+    assert ending.deaths == {"device": lost, "crashed": 1}
+    assert ledger.failures == {}
+    assert ledger.states() == one.states()  # each input once, with the same boxes
+    assert sum(part.kept for part in ending.parts) == len(inputs)
+    assert all(part.table.device_busy for part in ending.parts)
 
 
 def test_an_input_on_which_the_device_always_fails_fails_alone(tmp_path: Path, monkeypatch: Any) -> None:

@@ -1,4 +1,4 @@
-"""A worker at each of several devices under one supervisor: each input ends once, whoever dies, and the faster does more."""
+"""A worker at each of several devices: each input ends once, whoever dies, and the faster does more."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from placed import PlacedBench
 
 from boxmill.engine.protocol import bye_line
 from boxmill.errors import BoxmillError, ModelError, OutputError
+
+SAY = "os.write(int(sys.argv[2]), {!r}); sys.exit(1)"
 
 
 def test_two_workers_divide_the_inputs(tmp_path: Path) -> None:
@@ -83,12 +85,8 @@ def test_a_worker_killed_from_outside_is_replaced_at_its_device(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("script", "kind", "message"),
     [
-        (
-            f"os.write(int(sys.argv[2]), {bye_line(ModelError('no memory'))!r}); sys.exit(4)",
-            ModelError,
-            "cuda:1: no mem",
-        ),
-        (f"os.write(int(sys.argv[2]), {bye_line(OutputError('disk full'))!r}); sys.exit(6)", OutputError, "^disk full"),
+        (SAY.format(bye_line(ModelError("no memory"))), ModelError, "^cuda:1: no memory"),
+        (SAY.format(bye_line(OutputError("disk full"))), OutputError, "^disk full"),
         ("os._exit(71)", BoxmillError, r"worker process of cuda:1 ended 3 times in a row .* \(device, exit code 71\)"),
     ],
 )

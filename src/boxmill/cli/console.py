@@ -75,8 +75,8 @@ class Reporter:
             self._console.print(_time_table(summary))
         elif summary["computed"]:  # killed between its last result and its first report of times
             self.note("the worker process ended before it told where the time went")
-        if "device" in summary:
-            self.note(_device_line(summary["device"]))
+        for device in summary.get("devices", [summary["device"]] if "device" in summary else []):
+            self.note(_device_line(device))
         self._say(remarks)
         failed = summary["failed"]
         things = "tags" if summary["task"] == "tag" else "objects"
@@ -149,14 +149,19 @@ def _remaining(progress: Progress) -> str:
 
 
 def _device_line(device: Mapping[str, Any]) -> str:
-    """How busy it was; and what its driver says, where it says something."""
-    line = f"{device['name']} ({device['hardware']}): working {1 - device['idle_share']:.1%} of the time, else idle"
+    """How busy it was; what it did of a run on several; and what its driver says, where it says something."""
+    name = f"{device['name']} ({device['hardware']})" if "hardware" in device else device["name"]
+    parts = []
+    if "idle_share" in device:
+        parts.append(f"working {1 - device['idle_share']:.1%} of the time, else idle")
+    if "images" in device:
+        parts.append(f"{device['images']} images")
     if "utilization" in device:
-        line += (
-            f"; utilization {device['utilization']:.0%}, peak {device['peak_memory'] / 2**20:.0f} MiB in use, "
+        parts.append(
+            f"utilization {device['utilization']:.0%}, peak {device['peak_memory'] / 2**20:.0f} MiB in use, "
             f"{device['sm_clock_mhz']:.0f} MHz"
         )
-    return line
+    return f"{name}: {'; '.join(parts)}"
 
 
 def _time_table(summary: Mapping[str, Any]) -> Table:
