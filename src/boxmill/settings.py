@@ -107,7 +107,7 @@ class EngineSettings:
     workers: int | None = None
     fast_decode: bool = False  # JPEGs no larger than the network needs them; changes scores
     image_timeout: float | None = None  # seconds; an image that takes longer loses its process
-    memory_limit: float | None = None  # GiB that the worker process may hold
+    memory_limit: float | None = None  # GiB that the worker process may hold; several divide it
 
     @property
     def devices(self) -> tuple[str, ...]:

@@ -131,7 +131,7 @@ def run(
         Of a tagger: at most this many tags an image, or all. Default: 5; all where each class is judged by itself
         (sigmoid).
     workers
-        Images under way at the same time. Default: auto, one for each available core.
+        Images under way at the same time. Default: auto, one for each available core. Several GPUs divide them.
     precision
         auto is bf16 where the processor has it natively, else fp32; with onnxruntime always fp32; with torch on a GPU
         fp16.
@@ -142,7 +142,8 @@ def run(
         YOLOv9 checkpoints and needs pip install 'boxmill[torch]'. fake needs no network: made-up boxes to try a
         pipeline with, from a card alone.
     device
-        cpu, cuda, cuda:N or N. With --runtime torch, by default a GPU where PyTorch sees one; with --runtime
+        cpu, cuda, cuda:N or N; 0,1 or cuda:0,cuda:1 for a worker process at each of several GPUs, which share the
+        images as they get through them. With --runtime torch, by default a GPU where PyTorch sees one; with --runtime
         onnxruntime the CPU, and a GPU needs onnxruntime-gpu and PyTorch.
     batch
         Images that go through a GPU together. Default: auto, where more of them gain nothing any more, found by
@@ -161,7 +162,7 @@ def run(
         Seconds for one image, after which its process is ended and it is tried again alone. Default: 60; with
         --compile 1800.
     memory_limit
-        GiB that the worker process may hold. Default: three quarters of the machine's.
+        GiB that the worker process may hold; several divide it. Default: three quarters of the machine's.
     resume
         Go on with this run; the source may have moved.
     fresh
