@@ -126,6 +126,10 @@ class Mill:
         """First: finish what is under way. Second: stop now. May be called by a signal handler."""
         self._supervisor.stop()
 
+    def durable(self) -> dict[int, float]:
+        """By writer of the journal, how many of its outcomes are on the disk; for `observe` of `work`."""
+        return self._ledger.durable(self._supervisor.kept)
+
     def work(self, observe: Callable[[Progress], None]) -> Ending:
         """Works until every input has ended, or until `stop`.
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import warnings
 import weakref
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -140,7 +139,7 @@ class _Work:
     def __init__(self, mill: Mill, scratch: TemporaryDirectory[str] | None) -> None:
         self.mill = mill
         self.summary: dict[str, Any] | None = None
-        self.durable = 0  # outcomes of this execution that are on the disk
+        self.durable: Mapping[int, float] | None = {}  # outcomes on the disk by writer; None: all that is written
         self.over = threading.Event()
         self.error: BaseException | None = None
         self._scratch = scratch
@@ -156,11 +155,11 @@ class _Work:
             self._ending = self.mill.work(self._observe)
         except BaseException as error:  # raised again by `end`, in the reader's thread
             self.error = error
-        self.durable = sys.maxsize
+        self.durable = None
         self.over.set()
 
     def _observe(self, progress: Progress) -> None:
-        self.durable = progress.done - progress.before
+        self.durable = self.mill.durable()
 
     def end(self) -> None:
         """Stops it if need be, writes the summary, gives the directory free; what it does, it does once."""
@@ -193,8 +192,7 @@ def _follow(work: _Work) -> Generator[Outcome, None, None]:
         over = False
         while not over:
             over = work.over.wait(_PATIENCE)
-            if work.durable > tail.told:
-                yield from tail.outcomes(work.durable)
+            yield from tail.outcomes(work.durable)
     finally:
         work.end()
     if work.error is not None:

@@ -9,7 +9,19 @@ import pytest
 from outcomes import NAMES, found, name
 
 from boxmill.errors import OutputError
-from boxmill.store import Entry, Journal, JsonFiles, NewInput, RunLedger, States, load, next_epoch, recover, verify
+from boxmill.store import (
+    Entry,
+    Journal,
+    JsonFiles,
+    NewInput,
+    RunLedger,
+    States,
+    Tail,
+    load,
+    next_epoch,
+    recover,
+    verify,
+)
 from boxmill.store import write_manifest as freeze
 
 TOTAL = 10
@@ -77,3 +89,27 @@ def test_a_supervisor_that_cannot_write_says_so_and_counts_nothing(run: Path) ->
         ledger.record_attempt(4, "crashed")
     assert ledger.attempts(4) == 0
     ledger.close()
+
+
+def test_workers_at_two_places_are_taken_in_one_by_one(run: Path) -> None:
+    states = load(run, TOTAL)
+    ledger, tail = RunLedger(run, 1, states), Tail(run, 1)
+    first, second = ledger.next_writer(0), ledger.next_writer(1)
+    alive = Journal(run, 1, first)
+    alive.commit([Entry.of(found(index)) for index in (0, 1)])
+    work(run, 1, second, range(2, 5))
+    kept = {0: 2, 1: 0}  # what the workers have acknowledged: the second one's frame may not be on the disk
+    assert [outcome.index for outcome in tail.outcomes(ledger.durable(kept.__getitem__))] == [0, 1]
+    ledger.refresh(1)
+    assert ledger.counts() == (3, 0)
+    assert not ledger.finished(0)  # the first is at work: its segment is not touched
+    assert [outcome.index for outcome in tail.outcomes(ledger.durable(kept.__getitem__))] == [2, 3, 4]
+    third = ledger.next_writer(1)
+    alive.commit([Entry.of(found(5))])
+    work(run, 1, third, range(6, 7))
+    assert list(tail.outcomes({})) == []
+    ledger.refresh_all()
+    assert ledger.counts() == (7, 0)
+    assert agrees(states, run)
+    assert [outcome.index for outcome in tail.outcomes(None)] == [5, 6]
+    assert tail.told == 7

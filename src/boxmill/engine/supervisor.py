@@ -105,6 +105,12 @@ class Supervisor:
                 seat.close()
         return self._ending()
 
+    def kept(self, place: int) -> int:
+        """Outcomes that are durable of the worker at a place, if the ledger has not taken them in; for `observe`."""
+        seat = self._seats[place]
+        watch = seat.watch or seat.left
+        return 0 if watch is None else watch.durable
+
     def _seated(self, suspects: Sequence[int], on_ready: Callable[[Mapping[str, Any]], None]) -> list[Seat]:
         shares = None
         if len(self._devices) > 1:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Callable
 from time import time
 
 from boxmill.store.contents import Contents
@@ -58,6 +60,15 @@ class RunLedger:
         """`refresh` for every place. Raises OutputError."""
         for place in sorted(self._unread):
             self.refresh(place)
+
+    def durable(self, kept: Callable[[int], int]) -> dict[int, float]:
+        """By writer, how many of its outcomes are on the disk, as `Tail.outcomes` takes it.
+
+        Args:
+            kept: the same of a place's worker that has not been taken in.
+        """
+        whole = dict.fromkeys(range(self._writers + 1), math.inf)
+        return whole | {writer: kept(place) for place, writer in self._unread.items()}
 
     def counts(self) -> tuple[int, int]:
         """Inputs that have an outcome, and how many of those have failed."""
