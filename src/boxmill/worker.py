@@ -219,6 +219,8 @@ def _open_runtime(settings: RunSettings, resolution: Resolution, workers: int) -
     try:
         return make_runtime(settings, resolution, workers)
     except RuntimeError as error:  # what PyTorch raises for a device that is not there, taken, or full
+        if settings.engine.runtime == "openvino" or settings.engine.device == "cpu":
+            raise
         problem = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(
             f"the network cannot be loaded on the device {settings.engine.device}: {problem}; "

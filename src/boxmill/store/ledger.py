@@ -36,6 +36,7 @@ class RunLedger:
         self._journal = Journal(directory, epoch, 0)
         self._writers = 0  # numbers given out
         self._unread: dict[int, int] = {}  # place -> its worker, whose records are not in `states` yet
+        self._counts: tuple[int, int] | None = None  # None: to be counted again; asked ten times a second
 
     def next_writer(self, place: int = 0) -> int:
         """The number for a worker that is about to start; the place's last one was taken in by `refresh`."""
@@ -55,6 +56,7 @@ class RunLedger:
             recover(self._directory, (self._epoch, writer))
             self._states.absorb(self._directory, self._epoch, writer)
             del self._unread[place]
+            self._counts = None
 
     def refresh_all(self) -> None:
         """`refresh` for every place. Raises OutputError."""
@@ -72,7 +74,9 @@ class RunLedger:
 
     def counts(self) -> tuple[int, int]:
         """Inputs that have an outcome, and how many of those have failed."""
-        return self._states.finished(), self._states.status.count(FAILED)
+        if self._counts is None:  # milliseconds for a million inputs
+            self._counts = self._states.finished(), self._states.status.count(FAILED)
+        return self._counts
 
     def finished(self, index: int) -> bool:
         """Whether an input has its outcome."""
@@ -106,6 +110,7 @@ class RunLedger:
     def _record(self, entry: Entry, contents: Contents) -> None:
         self._journal.commit([entry])
         self._states.merge(contents)
+        self._counts = None
 
     def _key(self, index: int) -> str:
         # the manifest is read up to there: a death is rare, and keys are not worth holding in memory for it
