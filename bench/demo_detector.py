@@ -27,10 +27,20 @@ import results
 from judging import TRUTH, Project, Run, Scenes
 
 from boxmill.demo.detector import shipped_detector
+from boxmill.evaluate import confront, open_run, read_truth
+from boxmill.evaluate.coco import evaluation
 
 GLYPHS = ("known", "unseen")
 WORST = 10
 VISIBLE = 0.5  # share of a thing
+ERRORS = {  # TIDE's (arXiv 2008.08115), by hotcoco's names
+    "Bkg": "nothing there",
+    "Loc": "badly placed",
+    "Cls": "another class",
+    "Both": "both",
+    "Dupe": "found twice",
+    "Miss": "not found",
+}
 
 
 @dataclass(frozen=True)
@@ -63,6 +73,7 @@ class Row:
     half_visible: dict[str, Any]
     shown: dict[str, Any]
     candidates: list[int]  # of each picture; empty where they are not counted
+    errors: dict[str, float]  # AP50 that each kind of error costs
     chinese: dict[str, str]  # name of each class
 
     @property
@@ -96,6 +107,7 @@ def judge(weights: Path, kind: str, glyphs: str, images: int | None) -> Row:
         shown.settings["precision"],
         *documents,
         [] if counted is None else objects_per_image(counted),
+        errors(validated, whole),
         {one["name"]: one["name_zh"] for one in categories},
     )
 
@@ -113,6 +125,13 @@ def half_visible(truth: Path, folder: Path) -> Path:
 def objects_per_image(run: Run) -> list[int]:
     lines = (run.directory / "results.jsonl").read_text(encoding="utf-8").splitlines()
     return [len(json.loads(line)["objects"]) for line in lines]
+
+
+def errors(run: Run, truth: Path) -> dict[str, float]:
+    """By how much AP50 would rise without each kind of error; they do not add up."""
+    scene = confront(read_truth(truth), open_run(run.directory))
+    found: dict[str, float] = evaluation(scene.views, scene.classes.used).tide_errors()["delta_ap"]
+    return {kind: found[kind] for kind in ERRORS}
 
 
 def main_table(rows: list[Row]) -> Iterator[str]:
@@ -135,6 +154,13 @@ def main_table(rows: list[Row]) -> Iterator[str]:
 
 def number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
+
+
+def error_table(rows: list[Row]) -> Iterator[str]:
+    yield f"| AP50 that errors cost | {' | '.join(ERRORS.values())} |"
+    yield "|---|" + "---|" * len(ERRORS)
+    for row in rows:
+        yield f"| {row.title} | {' | '.join(number(row.errors[kind]) for kind in ERRORS)} |"
 
 
 def worst_table(rows: list[Row]) -> Iterator[str]:
@@ -171,6 +197,8 @@ def report(rows: list[Row], weights: Path, seconds: float) -> tuple[bool, str]:
         *main_table(rows),
         "",
         *results.verdict_table("known glyphs", reached),
+        "",
+        *error_table(rows),
         "",
         *worst_table(rows),
     ]
