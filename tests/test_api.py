@@ -137,8 +137,8 @@ def test_what_predict_refuses(photos: Path, weights: Path, tmp_path: Path) -> No
 def test_wrong_options(photos: Path, weights: Path, tmp_path: Path, call: typing.Any) -> None:
     with pytest.raises(UsageError, match="unknown option 'confidence'; did you mean 'conf'"):
         call(weights, confidence=0.5)
-    with pytest.raises(UsageError, match="runtime: expected openvino, onnxruntime, torch, fake"):
-        call(weights, runtime="tensorrt")
+    with pytest.raises(UsageError, match="runtime: expected openvino, onnxruntime, tensorrt, torch, fake"):
+        call(weights, runtime="tflite")
     with pytest.raises(UsageError, match="only for taggers"):
         call(weights, top_k=3)
     with pytest.raises(ModelError, match="weights not found"):

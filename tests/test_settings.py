@@ -89,7 +89,9 @@ def test_a_probability_has_its_range_also_for_a_tagger() -> None:
         ({"conf": float("nan")}, "--conf"),
         ({"iou": 1.5}, "--iou: expected a number from 0 to 1"),
         ({"top_k": 0}, "--top-k: expected 1 or more, or all, got 0"),
-        ({"runtime": "tensorrt"}, "--runtime: expected openvino, onnxruntime, torch, fake, got 'tensorrt'"),
+        ({"runtime": "tflite"}, "--runtime: expected openvino, onnxruntime, tensorrt, torch, fake, got 'tflite'"),
+        ({"runtime": "tensorrt", "device": "cpu"}, "--device cpu: TensorRT computes on a GPU; leave --device out"),
+        ({"runtime": "tensorrt", "compile": True}, "--compile: only for --runtime torch"),
         ({"precision": "fp8"}, "--precision"),
         ({"nms": "gaussian"}, "--nms: expected hard, soft, soft-gaussian, got 'gaussian'"),
         ({"lang": "fr"}, "--lang"),
@@ -106,6 +108,9 @@ def test_an_image_may_take_longer_where_a_compiler_comes_first() -> None:
     compiled = {**weights, "runtime": "torch", "compile": True}
     assert settings("photos", compiled).engine.effective_image_timeout == 1800
     assert settings("photos", {**compiled, "image_timeout": 5.0}).engine.effective_image_timeout == 5
+    assert settings("photos", compiled).engine.start_timeout == 600
+    built = settings("photos", {"weights": "a.onnx", "runtime": "tensorrt"}).engine
+    assert (built.effective_image_timeout, built.start_timeout) == (1800, 3600)
 
 
 def test_weights_that_were_not_given_are_the_demo_s() -> None:

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from boxmill import __version__, labels
-from boxmill.convert import cached_network, checkpoint_summary, is_checkpoint, read_network_file
+from boxmill.convert import (
+    alone,
+    cache_folder,
+    cached_network,
+    checkpoint_summary,
+    is_checkpoint,
+    read_network_file,
+)
 from boxmill.demo.detector import ADVICE, class_names, shipped_detector
 from boxmill.engine import Postprocess
 from boxmill.errors import ImageError, ModelError, UsageError
@@ -22,7 +29,8 @@ from boxmill.post import Postprocessor, Tagger
 from boxmill.runtimes import RawOutput, Runtime
 from boxmill.runtimes.onnxruntime import check_available
 from boxmill.runtimes.openvino import effective_precision
-from boxmill.runtimes.torch import TorchOptions, effective_device, torch_precision
+from boxmill.runtimes.tensorrt import check_tensorrt
+from boxmill.runtimes.torch import TorchOptions, check_torch, effective_device, torch_precision
 from boxmill.settings import (
     EngineSettings,
     ModelSettings,
@@ -61,6 +69,7 @@ _SELECTED_ON_DEVICES = ("yolo", "yolov5")  # heads that boxmill.post.gpu reads
 _PACKAGES: Mapping[str, tuple[str, ...]] = {  # that a runtime may come in
     "openvino": ("openvino",),
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino"),
+    "tensorrt": ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
     "torch": ("torch",),
     "fake": (),
 }
@@ -248,6 +257,18 @@ def _onnxruntime(settings: RunSettings, resolution: Resolution, workers: int) ->
     return OnnxRuntime(settings.model.network, resolution.spec)
 
 
+def _tensorrt(settings: RunSettings, resolution: Resolution, workers: int) -> Runtime:
+    from boxmill.runtimes.tensorrt import TensorRtOptions, tensorrt_on_device
+
+    engine, network = settings.engine, settings.model.network
+    folder = cache_folder("tensorrt")
+    hashes = tuple(file_sha256(path) for path in (network, *resolution.external))
+    options = TensorRtOptions(folder, hashes, engine.precision == "fp16", engine.batch, resolution.rect)
+    select = _device_select(settings, resolution.spec)
+    with alone(folder / "building.lock"):  # GPUs of one kind use one engine, and then compute the same
+        return tensorrt_on_device(network, resolution.spec, engine_device(engine), options, select)
+
+
 def _torch(settings: RunSettings, resolution: Resolution, workers: int) -> Runtime:
     from boxmill.runtimes.torch import TorchRuntime, on_device
 
@@ -278,6 +299,7 @@ def _device_select(settings: RunSettings, spec: ModelSpec) -> DeviceSelect | Non
 _RUNTIMES: Mapping[str, Callable[[RunSettings, Resolution, int], Runtime]] = {
     "openvino": _openvino,
     "onnxruntime": _onnxruntime,
+    "tensorrt": _tensorrt,
     "torch": _torch,
     "fake": _fake,
 }
@@ -285,9 +307,20 @@ _RUNTIMES: Mapping[str, Callable[[RunSettings, Resolution, int], Runtime]] = {
 
 def engine_devices(engine: EngineSettings) -> tuple[str, ...]:
     """Where the network computes: cpu or cuda:N, or several GPUs. Raises UsageError where there is no such device."""
+    if engine.runtime == "tensorrt":
+        return _gpus(engine.devices)
     if engine.runtime == "torch" or (engine.runtime == "onnxruntime" and engine.device not in ("auto", "cpu")):
         return tuple(effective_device(name) for name in engine.devices)
     return ("cpu",)
+
+
+def _gpus(names: Sequence[str]) -> tuple[str, ...]:
+    """As `effective_device` says, for a runtime that computes on nothing else. Raises UsageError."""
+    check_torch("--runtime tensorrt letterboxes on a GPU with it")
+    found = tuple(effective_device(name) for name in names)
+    if "cpu" in found:
+        raise UsageError("--runtime tensorrt: PyTorch sees no GPU here; give another --runtime")
+    return found
 
 
 def engine_device(engine: EngineSettings) -> str:
@@ -308,6 +341,10 @@ def _precision(engine: EngineSettings) -> str:
     """What the network runs in here. Raises UsageError or ModelError where the runtime or the precision is missing."""
     if engine.runtime == "onnxruntime":
         check_available(engine.precision, engine_device(engine))
+    if engine.runtime == "tensorrt":
+        precision = check_tensorrt(engine.precision)
+        engine_devices(engine)  # a run should not begin where there is none of them
+        return precision
     if engine.runtime == "torch":
         return torch_precision(engine.precision, engine_device(engine))
     return effective_precision(engine.precision) if engine.runtime == "openvino" else "fp32"
@@ -351,6 +388,7 @@ def versions(settings: RunSettings) -> dict[str, str]:
     packages = {
         "opencv": ("opencv-python-headless", "opencv-python"),
         settings.engine.runtime: _PACKAGES[settings.engine.runtime],
+        **({"onnxruntime": _PACKAGES["onnxruntime"]} if settings.engine.runtime == "tensorrt" else {}),
     }
     for name, candidates in packages.items():
         for package in candidates:

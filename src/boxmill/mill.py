@@ -264,7 +264,7 @@ class Mill:
 def _decide(settings: RunSettings, run: OpenRun) -> _Choices:
     asked = settings.output.image_json
     image_json = run.manifest.total <= MAX_JSON_FILES if asked is None else asked
-    limits = Limits(image_timeout=settings.engine.effective_image_timeout)
+    limits = Limits(image_timeout=settings.engine.effective_image_timeout, start_timeout=settings.engine.start_timeout)
     if settings.engine.memory_limit is not None:
         limits = replace(limits, memory=int(settings.engine.memory_limit * 2**30))
     # what several workers hold at the same time is held by one machine

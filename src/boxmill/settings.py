@@ -34,7 +34,7 @@ __all__ = [
 
 Language = Literal["en", "zh"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
-RuntimeName = Literal["openvino", "onnxruntime", "torch", "fake"]
+RuntimeName = Literal["openvino", "onnxruntime", "tensorrt", "torch", "fake"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class EngineSettings:
 
     runtime: RuntimeName = "openvino"
     precision: Precision = "auto"
-    device: str = "auto"  # of the torch and onnxruntime runtimes: cpu, cuda, cuda:N, N, several GPUs with commas
+    device: str = "auto"  # of torch, onnxruntime, tensorrt: cpu, cuda, cuda:N, N, several GPUs with commas
     batch: int | None = None  # images that go through a GPU together; None: found by measuring
     compile: bool = False  # of the torch runtime: torch.compile
     workers: int | None = None
@@ -116,10 +116,15 @@ class EngineSettings:
 
     @property
     def effective_image_timeout(self) -> float:
-        """Seconds; torch.compile takes minutes for the first image of a shape, and that must not look like a hang."""
+        """Seconds; a compiler takes minutes for the first image of a shape, and that must not look like a hang."""
         if self.image_timeout is not None:
             return self.image_timeout
-        return 1800.0 if self.compile else 60.0
+        return 1800.0 if self.compile or self.runtime == "tensorrt" else 60.0
+
+    @property
+    def start_timeout(self) -> float:
+        """Seconds until the network is loaded; TensorRT builds its engine first, and others wait for whoever builds."""
+        return 3600.0 if self.runtime == "tensorrt" else 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,10 +261,12 @@ def _check_device(engine: EngineSettings) -> None:
         _check_devices(engine)
     if engine.runtime == "torch":
         return
-    if engine.device not in ("auto", "cpu") and engine.runtime != "onnxruntime":
+    if engine.device not in ("auto", "cpu") and engine.runtime not in ("onnxruntime", "tensorrt"):
         raise UsageError(
             f"--device {engine.device}: {engine.runtime} computes on the CPU; add --runtime torch, or onnxruntime"
         )
+    if engine.device == "cpu" and engine.runtime == "tensorrt":
+        raise UsageError("--device cpu: TensorRT computes on a GPU; leave --device out, or give another --runtime")
     if engine.compile:
         raise UsageError("--compile: only for --runtime torch; leave it out")
 

@@ -43,7 +43,7 @@ def run(
     workers: int | Literal["auto"] | None = None,
     precision: Literal["auto", "fp32", "bf16", "fp16"] | None = None,
     half: Annotated[bool | None, Plain] = None,
-    runtime: Literal["openvino", "onnxruntime", "torch", "fake"] | None = None,
+    runtime: Literal["openvino", "onnxruntime", "tensorrt", "torch", "fake"] | None = None,
     device: str | None = None,
     batch: int | Literal["auto"] | None = None,
     compile: Annotated[bool | None, Plain] = None,  # noqa: A002 - what PyTorch calls it
@@ -133,21 +133,24 @@ def run(
     workers
         Images under way at the same time. Default: auto, one for each available core. Several GPUs divide them.
     precision
-        auto is bf16 where the processor has it natively, else fp32; with onnxruntime always fp32; with torch on a GPU
-        fp16.
+        auto is bf16 where the processor has it natively, else fp32; with onnxruntime always fp32; with tensorrt fp32,
+        or fp16 if given; with torch on a GPU fp16.
     half
         The same as --precision fp16.
     runtime
-        What runs the network. Default: openvino. onnxruntime needs pip install 'boxmill[onnxruntime]'. torch runs
-        YOLOv9 checkpoints and needs pip install 'boxmill[torch]'. fake needs no network: made-up boxes to try a
-        pipeline with, from a card alone.
+        What runs the network. Default: openvino. onnxruntime needs pip install 'boxmill[onnxruntime]'. tensorrt is
+        ONNX Runtime's on a GPU: it builds an engine first, for minutes, and keeps it; one for all shapes, or with
+        --no-rect for one shape. torch runs YOLOv9 checkpoints and needs pip install 'boxmill[torch]'. fake needs no
+        network: made-up boxes to try a pipeline with, from a card alone.
     device
         cpu, cuda, cuda:N or N; 0,1 or cuda:0,cuda:1 for a worker process at each of several GPUs, which share the
         images as they get through them. With --runtime torch, by default a GPU where PyTorch sees one; with --runtime
-        onnxruntime the CPU, and a GPU needs onnxruntime-gpu and PyTorch.
+        onnxruntime the CPU, and a GPU needs onnxruntime-gpu and PyTorch; with tensorrt, which needs TensorRT too, the
+        first GPU.
     batch
         Images that go through a GPU together. Default: auto, where more of them gain nothing any more, found by
-        measuring and remembered; memory that runs out lowers either for a while. On a CPU images go one by one.
+        measuring and remembered; memory that runs out lowers either for a while. With tensorrt auto ends at 32, and
+        another number is another engine. On a CPU images go one by one.
     compile
         With --runtime torch: torch.compile, which needs a C++ compiler. The first image of each shape waits for it,
         minutes on a CPU; after that a network took 0.85 of the time.
@@ -160,7 +163,7 @@ def run(
         Name of this run. Default: the source's; a number is added where it is taken.
     image_timeout
         Seconds for one image, after which its process is ended and it is tried again alone. Default: 60; with
-        --compile 1800.
+        --compile and with --runtime tensorrt 1800.
     memory_limit
         GiB that the worker process may hold; several divide it. Default: three quarters of the machine's.
     resume

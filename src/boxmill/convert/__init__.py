@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from boxmill.convert.cache import cache_folder, cached_network
+from boxmill.convert.cache import alone, cache_folder, cached_network
 from boxmill.convert.conversion import Conversion, ConvertOptions, convert, is_checkpoint, read_network_file
 from boxmill.convert.metadata import checkpoint_summary
 from boxmill.convert.verify import Row, Verdict
@@ -12,6 +12,7 @@ __all__ = [
     "ConvertOptions",
     "Row",
     "Verdict",
+    "alone",
     "cache_folder",
     "cached_network",
     "checkpoint_summary",

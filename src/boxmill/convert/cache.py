@@ -24,7 +24,7 @@ from boxmill.errors import BoxmillError, ModelError, OutputError, UsageError
 from boxmill.store import file_sha256
 from boxmill.store.durable import output_error
 
-__all__ = ["cache_folder", "cached_network", "keep"]
+__all__ = ["alone", "cache_folder", "cached_network", "keep"]
 
 _HALF = "-fp16"  # at the end of a name
 _ERRORS: dict[int, type[BoxmillError]] = {kind.exit_code: kind for kind in (UsageError, ModelError, OutputError)}
@@ -63,12 +63,8 @@ def keep(weights: Path, target: Path) -> None:
 
     Raises what `cached_network` raises.
     """
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise output_error(target.parent, error) from error
     half = target.stem.endswith(_HALF)
-    with _alone(target):
+    with alone(target.with_suffix(".lock")):
         if not target.is_file():
             convert(weights, target, ConvertOptions("fp16" if half else "fp32"))
 
@@ -88,10 +84,17 @@ def cache_folder(kind: str) -> Path:
 
 
 @contextmanager
-def _alone(target: Path) -> Iterator[None]:
-    """Waits for other processes that convert the same checkpoint. The lock ends with the process that holds it."""
-    path = target.with_suffix(".lock")
+def alone(path: Path) -> Iterator[None]:
+    """Waits for other processes that make the same thing for a cache. The lock ends with the process that holds it.
+
+    Args:
+        path: of the lock; its folder is made.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:
         raise output_error(path, error) from error

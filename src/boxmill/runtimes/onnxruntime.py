@@ -8,6 +8,7 @@ spin while they wait: the cores belong to decoding and post-processing meanwhile
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -19,13 +20,23 @@ from boxmill.errors import ModelError, UsageError
 from boxmill.runtimes.base import RawOutput
 from boxmill.runtimes.cuda import CudaLanes, Lanes, lanes_of
 from boxmill.runtimes.torch import check_torch
-from boxmill.runtimes.torch_device import DeviceNetwork, DeviceSelect, TorchDevice
+from boxmill.runtimes.torch_device import MOST_IMAGES, DeviceNetwork, DeviceSelect, TorchDevice
 from boxmill.types import Float32, ModelSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["OnnxRuntime", "check_available", "onnx_on_device"]
+__all__ = [
+    "CUDA",
+    "Execution",
+    "OnnxRuntime",
+    "Providers",
+    "check_available",
+    "check_provider",
+    "cuda_options",
+    "network_on_device",
+    "onnx_on_device",
+]
 
 # The classes that its binding raises; they share no base class below Exception.
 _ERRORS = (
@@ -40,8 +51,10 @@ _ERRORS = (
     "NotImplemented",
     "RuntimeException",
 )
-_CUDA = "CUDAExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+_NOT_INSTALLED = "Please install"  # of its error where a provider's libraries are missing
 _FATAL = 4  # severity from which its logger prints
+Providers = list[str | tuple[str, dict[str, str]]]  # names, with options, best first
 
 
 def check_available(precision: str, device: str = "cpu") -> None:
@@ -61,17 +74,27 @@ def check_available(precision: str, device: str = "cpu") -> None:
             "install it with: pip install 'boxmill[onnxruntime]'"
         )
     if device != "cpu":
-        _check_provider(device)
+        check_provider(CUDA, f"--runtime onnxruntime --device {device}", "leave --device out")
 
 
-def _check_provider(device: str) -> None:
+def check_provider(name: str, asked: str, otherwise: str) -> None:
+    """Whether the installed ONNX Runtime was built with a provider; whether that loads shows with the first session.
+
+    Args:
+        name: of the provider.
+        asked: the flags that ask for it.
+        otherwise: what else can be done.
+
+    Raises:
+        UsageError: it was not.
+    """
     import onnxruntime
 
     found = onnxruntime.get_available_providers()
-    if _CUDA not in found:
+    if name not in found:
         raise UsageError(
-            f"--runtime onnxruntime --device {device}: the installed ONNX Runtime {onnxruntime.__version__} has no "
-            f"{_CUDA} (it has {', '.join(found)}); put onnxruntime-gpu in its place, or leave --device out"
+            f"{asked}: the installed ONNX Runtime {onnxruntime.__version__} has no "
+            f"{name} (it has {', '.join(found)}); put onnxruntime-gpu in its place, or {otherwise}"
         )
 
 
@@ -133,36 +156,86 @@ def onnx_on_device(weights: Path, spec: ModelSpec, device: str, select: DeviceSe
     """
     check_available("fp32", device)
     check_torch("--runtime onnxruntime letterboxes on a GPU with it")
+    lanes = lanes_of(device)
+    providers: Providers = ["CPUExecutionProvider"]
+    if isinstance(lanes, CudaLanes):
+        providers = [(CUDA, cuda_options(lanes)), *providers]
+    return network_on_device(weights, spec, lanes, Execution(providers), select)
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """What computes a session on a device."""
+
+    providers: Providers  # all of which must load
+    name: str = "onnxruntime"  # of the runtime
+    precision: str = "fp32"
+    most_images: int = MOST_IMAGES  # in a batch
+
+
+def cuda_options(lanes: CudaLanes) -> dict[str, str]:
+    """The CUDA provider computing in the stream that everything else is queued in."""
+    stream = str(lanes.compute.cuda_stream)
+    return {"device_id": str(lanes.device.index), "user_compute_stream": stream, "use_tf32": "0"}
+
+
+def network_on_device(
+    weights: Path, spec: ModelSpec, lanes: Lanes, execution: Execution, select: DeviceSelect | None
+) -> TorchDevice:
+    """A session whose inputs and outputs stay on the device of `lanes`.
+
+    Raises:
+        UsageError: a provider does not load.
+        ModelError: ONNX Runtime cannot read the network, or an output that the card names is missing.
+    """
     import onnxruntime
     import torch
 
-    lanes = lanes_of(device)
-    providers = _providers(lanes)
     errors = _error_classes(onnxruntime)
-    try:
-        session = onnxruntime.InferenceSession(str(weights), _session_options(onnxruntime), providers=providers)
-    except errors as error:
-        raise ModelError(f"ONNX Runtime cannot load {str(weights)!r}: {_first_line(error)}") from error
+    session = _session(onnxruntime, weights, execution.providers, errors)
     (image,) = session.get_inputs()
     half = image.type == "tensor(float16)"
     outputs = _output_names([output.name for output in session.get_outputs()], spec)
     parts = DeviceNetwork(
         forward=_Bound(session, image.name, outputs, errors),
-        name="onnxruntime",
+        name=execution.name,
         version=onnxruntime.__version__,
-        precision="fp32",
+        precision=execution.precision,
         dtype=torch.float16 if half else torch.float32,
         batch=image.shape[0] if isinstance(image.shape[0], int) else None,
+        most_images=execution.most_images,
     )
     return TorchDevice(spec, parts, lanes, select)
 
 
-def _providers(lanes: Lanes) -> list[str | tuple[str, dict[str, str]]]:
-    """On a GPU, computing in the stream that everything else is queued in."""
-    if not isinstance(lanes, CudaLanes):
-        return ["CPUExecutionProvider"]
-    options = {"device_id": str(lanes.device.index), "user_compute_stream": str(lanes.compute.cuda_stream)}
-    return [(_CUDA, {**options, "use_tf32": "0"}), "CPUExecutionProvider"]
+def _session(library: ModuleType, weights: Path, providers: Providers, errors: tuple[type[Exception], ...]) -> Any:
+    """A session on exactly these providers.
+
+    Left to itself, ONNX Runtime 1.31 goes on with the CPU where CUDA's libraries are missing, and says so in its log
+    alone; where TensorRT's are, it raises, and would try again with CUDA if `enable_fallback` let it.
+    """
+    names = [provider if isinstance(provider, str) else provider[0] for provider in providers]
+    try:
+        session = library.InferenceSession(
+            str(weights), _session_options(library), providers=providers, enable_fallback=0
+        )
+    except errors as error:
+        if _NOT_INSTALLED in str(error):
+            why = str(error)[str(error).index(_NOT_INSTALLED) :].strip().rstrip(".")
+            raise _unusable(library, names[0], why) from error
+        raise ModelError(f"ONNX Runtime cannot load {str(weights)!r}: {_first_line(error)}") from error
+    taken = session.get_providers()
+    for name in names:
+        if name not in taken:
+            raise _unusable(library, name, f"it took {', '.join(taken)}")
+    return session
+
+
+def _unusable(library: ModuleType, provider: str, why: str) -> UsageError:
+    return UsageError(
+        f"ONNX Runtime {library.__version__} cannot use its {provider} ({why}): libraries that it needs are missing "
+        "or of another version; install those that its documentation names for this version, or give another --runtime"
+    )
 
 
 class _Bound:

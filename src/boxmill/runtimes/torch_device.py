@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-__all__ = ["DeviceNetwork", "DeviceSelect", "TorchDevice", "TorchFlight"]
+__all__ = ["MOST_IMAGES", "DeviceNetwork", "DeviceSelect", "TorchDevice", "TorchFlight"]
 
 T = TypeVar("T")
-_MOST_IMAGES = 256
+MOST_IMAGES = 256  # in a batch, where nothing else limits it
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,7 @@ class DeviceNetwork:
     graphs: bool = False  # whether a CUDA graph can be made of it
     channels_last: bool = False
     batch: int | None = None  # images that it always takes; None: as many as there are
+    most_images: int = MOST_IMAGES  # that it takes, where `batch` is None
 
 
 class TorchDevice:
@@ -71,7 +72,7 @@ class TorchDevice:
         self.name, self.version, self.precision = network.name, network.version, network.precision
         self.device, self.hardware, self.uuid = str(lanes.device), lanes.hardware, lanes.uuid
         self._inferring = threading.Lock()  # all use one stream
-        self.most_images = network.batch or _MOST_IMAGES
+        self.most_images = network.batch or network.most_images
         self._letterbox = DeviceLetterbox(spec.input, lanes.device) if fits_device(spec.input) else None
         self._graphed = GraphedForward(network.forward, lanes) if network.graphs else None
 
