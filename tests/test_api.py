@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import typing
 from dataclasses import fields
@@ -173,7 +174,9 @@ def test_a_bad_image_is_an_outcome_and_not_an_exception(photos: Path, card: Path
 
 
 def test_leaving_the_loop_early_stops_the_run_and_the_same_call_goes_on(tmp_path: Path, card: Path) -> None:
-    photos = write_photos(tmp_path / "many", 300, side=300)
+    photos = write_photos(tmp_path / "many", 20, side=300)
+    for number in range(20, 1000):  # enough work that it cannot be over before the loop is left
+        os.link(photos / f"{number % 20:03}.png", photos / f"{number:03}.png")
     options = {"runtime": "fake", "project": tmp_path / "runs", "workers": 1}
     seen = []
     for outcome in boxmill.run(photos, card, **options):
@@ -185,14 +188,14 @@ def test_leaving_the_loop_early_stops_the_run_and_the_same_call_goes_on(tmp_path
     assert is_free(run)
     summary = json.loads((run / "summary.json").read_bytes())
     assert summary["status"] == "interrupted"
-    assert 3 <= summary["processed"] < 300
+    assert 3 <= summary["processed"] < 1000
     again = boxmill.run(photos, card, **options)
     assert again.directory == run
     keys = [outcome.key for outcome in again]
-    assert len(keys) == len(set(keys)) == 300
+    assert len(keys) == len(set(keys)) == 1000
     assert {outcome.key for outcome in seen} <= set(keys[: summary["processed"]])  # the earlier ones come first
     assert again.summary is not None
-    assert again.summary["computed"] == 300 - summary["processed"]
+    assert again.summary["computed"] == 1000 - summary["processed"]
 
 
 def test_a_run_that_was_killed_yields_every_outcome_once(photos: Path, card: Path, tmp_path: Path) -> None:
