@@ -11,22 +11,22 @@ import pytest
 from small_runs import boxmill, png, write_card
 
 from boxmill.engine import Handed
-from boxmill.inputs import HandedInputs, OpenInputs, Place
+from boxmill.inputs import HandedInputs, OpenInputs, Origin
 from boxmill.store import NewInput, write_manifest
 
 COUNT = 12
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def place(tmp_path: Path) -> Origin:
     for number in range(COUNT):
         (tmp_path / f"{number:02}.txt").write_text(str(number))
     entries = (NewInput(f"{number:02}.txt", None, len(str(number)), -1) for number in range(COUNT))
     write_manifest(tmp_path / "manifest-0.jsonl", str(tmp_path).encode(), entries)
-    return Place(tmp_path, None, 100)
+    return Origin(tmp_path, None, 100)
 
 
-def test_what_is_handed_is_read_forwards_and_backwards(place: Place) -> None:
+def test_what_is_handed_is_read_forwards_and_backwards(place: Origin) -> None:
     order = [3, 4, 8, 1, 2, 11, 0]
     handed = Handed(order[:2])
     handed.add(order[2:])
@@ -38,7 +38,7 @@ def test_what_is_handed_is_read_forwards_and_backwards(place: Place) -> None:
     assert [(item.index, int(item.read())) for item in inputs.open()] == [(index, index) for index in order]
 
 
-def test_a_worker_that_is_alone_takes_what_is_open(place: Place) -> None:
+def test_a_worker_that_is_alone_takes_what_is_open(place: Origin) -> None:
     inputs = OpenInputs(place, [5], retry_before=0)
     expected = [index for index in range(COUNT) if index != 5]
     assert [item.index for item in inputs.open()] == expected
@@ -63,5 +63,5 @@ def test_members_of_a_compressed_archive_are_handed_too(tmp_path: Path) -> None:
     handed = Handed(order)
     handed.close()
     (run,) = (tmp_path / "runs").iterdir()
-    inputs = HandedInputs(Place(run, None, 1 << 20), [], order, handed)
+    inputs = HandedInputs(Origin(run, None, 1 << 20), [], order, handed)
     assert [(item.index, item.read()) for item in inputs.open()] == [(index, png(index)) for index in order]

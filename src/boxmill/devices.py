@@ -38,6 +38,11 @@ class DeviceFacts:
         for gauges in self._gauges.values():
             gauges.sample()
 
+    def close(self) -> None:
+        """Asks no more; what was said stays."""
+        for gauges in self._gauges.values():
+            gauges.close()
+
     def startup(self) -> dict[str, float]:
         """Seconds by step; of several workers those of the slowest."""
         steps: dict[str, float] = {}

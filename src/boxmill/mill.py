@@ -141,6 +141,7 @@ class Mill:
         try:
             return self._supervisor.execute(suspects, lambda progress: self._look(progress, observe), self._facts.take)
         finally:
+            self._facts.close()
             self._ledger.refresh_all()
             self._ledger.close()
 

@@ -37,7 +37,7 @@ from boxmill.engine import (
 from boxmill.engine.pipeline import Decoder, Sink
 from boxmill.errors import ImageError, ModelError, UsageError
 from boxmill.images import DecodeLimits, configure_opencv, decode, geometry, read_header, wanted_by
-from boxmill.inputs import HandedInputs, Inputs, OpenInputs, Place
+from boxmill.inputs import HandedInputs, Inputs, OpenInputs, Origin
 from boxmill.models import Resolution
 from boxmill.render import Painter
 from boxmill.runtimes import Runtime
@@ -153,10 +153,10 @@ class _Desk:
         """What there is to read."""
         order = self.order
         root = None if order.root is None else os.fsencode(order.root)
-        place = Place(order.directory, root, limits.max_bytes)
+        origin = Origin(order.directory, root, limits.max_bytes)
         if self.handed is not None and order.share is not None:
-            return HandedInputs(place, order.suspects, order.share, self.handed)
-        return OpenInputs(place, order.suspects, order.epoch if order.retry_failed else 0)
+            return HandedInputs(origin, order.suspects, order.share, self.handed)
+        return OpenInputs(origin, order.suspects, order.epoch if order.retry_failed else 0)
 
     def rehearses(self, inputs: Inputs) -> bool:
         """Whether one image goes through the whole chain before all else: one result says that the model works."""

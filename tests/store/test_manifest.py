@@ -69,6 +69,12 @@ def test_added_inputs_continue_the_numbering(tmp_path: Path) -> None:
     assert [entry.path for entry in Manifest(tmp_path, b"/moved")][:2] == [b"/moved/a.jpg", b"/moved/x\xff.jpg"]
 
 
+def test_some_inputs_come_in_the_manifests_order(tmp_path: Path) -> None:
+    write_manifest(tmp_path / "manifest-0.jsonl", ROOT, INPUTS)
+    assert [entry.index for entry in Manifest(tmp_path).some([3, 0])] == [0, 3]
+    assert list(Manifest(tmp_path).some([])) == []
+
+
 def test_only_open_inputs(tmp_path: Path) -> None:
     write_manifest(tmp_path / "manifest-0.jsonl", ROOT, INPUTS)
     assert [entry.index for entry in Manifest(tmp_path).open_inputs(bytes([1, 0, 2, 0]))] == [1, 3]

@@ -11,9 +11,9 @@ import numpy as np
 
 from boxmill.errors import ImageError
 from boxmill.images import DecodeLimits, decode
-from boxmill.sources import ArchiveReader, read_file, refused_item
-from boxmill.store import Input, Manifest
-from boxmill.types import Archive, EncodedItem, UInt8
+from boxmill.sources import ItemReader
+from boxmill.store import Manifest
+from boxmill.types import EncodedItem, UInt8
 
 __all__ = ["SIDE", "Thumbnail", "fitted", "thumbnails"]
 
@@ -44,36 +44,15 @@ def thumbnails(manifest: Manifest, wanted: Iterable[int], *, moved: bool) -> dic
         wanted: indices.
         moved: the source lies elsewhere than when it was listed, so that files are compared by size alone.
     """
-    skip = bytearray(b"\1") * manifest.total
-    for index in wanted:
-        skip[index] = 0
-    reader = _Reader(moved=moved)
+    reader = ItemReader(DecodeLimits().max_bytes, moved=moved)
     made: dict[int, Future[Thumbnail]] = {}
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for one in manifest.open_inputs(skip):
+        for one in manifest.some(wanted):
             item = reader.item(one)
             if item.fetch is not None:  # a compressed archive is read forwards, by one thread
                 item.fetch()
             made[one.index] = pool.submit(_thumbnail, item)
     return {index: future.result() for index, future in made.items()}
-
-
-class _Reader:
-    """Inputs of a manifest as items; each archive is opened once."""
-
-    def __init__(self, *, moved: bool) -> None:
-        self._moved, self._max_bytes = moved, DecodeLimits().max_bytes
-        self._archives: dict[Archive, ArchiveReader] = {}
-
-    def item(self, one: Input) -> EncodedItem:
-        if one.refused is not None:
-            return refused_item(one.index, one.key, *one.refused)
-        if one.archive is not None:
-            if one.archive not in self._archives:
-                self._archives[one.archive] = ArchiveReader(one.archive, self._max_bytes)
-            return self._archives[one.archive].item(one.index, one.key, one.member, one.size)
-        mtime_ns = -1 if self._moved else one.mtime_ns
-        return EncodedItem(one.index, one.key, lambda: read_file(one.path, one.size, mtime_ns, self._max_bytes))
 
 
 def _thumbnail(item: EncodedItem) -> Thumbnail:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from boxmill.sources.items import ItemReader
 from boxmill.sources.listing import IMAGE_SUFFIXES, Listing, Place, list_source, locate, read_file
-from boxmill.sources.members import ArchiveReader, refused_item
+from boxmill.sources.members import ArchiveReader
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "ArchiveReader",
+    "ItemReader",
     "Listing",
     "Place",
     "list_source",
     "locate",
     "read_file",
-    "refused_item",
 ]
